@@ -1,0 +1,37 @@
+# Tools of the project's own virtual environment if there is one, else those on the PATH.
+bin := if path_exists(".venv/bin/python") == "true" { ".venv/bin/" } else { "" }
+
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Make .venv and install ve with everything that its tests need
+setup:
+    python3 -m venv --without-pip .venv
+    python3 -m pip --python .venv install -q -e '.[dev]'
+
+# Run the demo: six chunks at once on a small project, on the board
+demo *args:
+    {{bin}}ve demo {{args}}
+
+# Run the tests, on two cores; arguments go to pytest
+test *args:
+    {{bin}}python -m pytest -n 2 {{args}}
+
+# Everything that is read and not run: style, layout, types, the way of imports
+check:
+    {{bin}}ruff check .
+    {{bin}}ruff format --check .
+    {{bin}}mypy
+    {{bin}}lint-imports
+
+# What must pass before a change lands
+ci: check test
+
+# Measure, and print a table
+bench *args:
+    {{bin}}python tests/bench/run.py {{args}}
+
+# Write the generated pages of docs/reference anew
+docs:
+    {{bin}}python docs/build.py
