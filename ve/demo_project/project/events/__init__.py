@@ -1,0 +1,1 @@
+"""Reads lists of events and prints them."""
