@@ -1,0 +1,1 @@
+"""Processes and run folders. Knows no units, no agents and no stream."""
