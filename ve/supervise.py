@@ -32,7 +32,7 @@ if __name__ == "__main__":  # started by path, without site: the package is two 
 
 from ve.proc.children import PR_SET_CHILD_SUBREAPER, Agent, boot_id, prctl, send, start_time
 from ve.proc.nudge import Nudge
-from ve.proc.outfile import Record, Sink, now, reserve, sync_folder, write_all, write_durably
+from ve.proc.outfile import Record, Sink, now, reserve, write_all, write_durably
 
 DRAIN_S = 1.0  # how long the pipes are read after the last process of the run is gone
 
@@ -49,8 +49,8 @@ def claim(folder: str) -> int:
     record = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
     fd = os.open(own, os.O_RDWR | exclusive, 0o600)
     try:
+        # Not synced: after a power loss no process of this boot is alive, and what never began begins again.
         write_all(fd, json.dumps(record).encode() + b"\n")
-        os.fsync(fd)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             os.link(own, path)
@@ -64,7 +64,6 @@ def claim(folder: str) -> int:
         os.close(fd)
         os.unlink(own)  # noqa: PTH108
         raise
-    sync_folder(folder)
     return fd
 
 

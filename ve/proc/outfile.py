@@ -57,7 +57,6 @@ def reserve(folder: str) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             write_all(fd, b" " * RESERVE_BYTES)
-            os.fsync(fd)
         finally:
             os.close(fd)
     except OSError:

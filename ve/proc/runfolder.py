@@ -133,7 +133,7 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 
 
 def create(run_dir: Path, job: msgspec.Struct, prompt: str, spec: Spec) -> None:
-    """Make the folder, durable: files 0600, folder 0700. Blocks for some milliseconds (fsync).
+    """Make the folder: files 0600, folder 0700.
 
     Safe to repeat as long as nobody claimed the run. Raises RunError when it is claimed already, or when
     the disk does not take it.
@@ -145,8 +145,6 @@ def create(run_dir: Path, job: msgspec.Struct, prompt: str, spec: Spec) -> None:
         _write(run_dir / "job.json", msgspec.json.encode(job))
         _write(run_dir / "prompt.md", prompt.encode())
         _write(run_dir / "spec.json", msgspec.json.encode(spec))
-        for folder in (run_dir, run_dir.parent):
-            _sync(folder)
     except OSError as error:
         raise RunError(
             f"the run's folder cannot be written: {error.strerror}",
@@ -215,18 +213,10 @@ def _read(path: Path, kind: type[_T]) -> _T | None:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, also under kill -9. Not synced: after a power loss no run is alive, and one
+    whose agent never began is written and started again; each fsync would delay every start."""
     fresh = path.with_name(path.name + ".tmp")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(fd)
     fresh.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -94,7 +94,7 @@ class Supervisors:
             self._spare = self._make()
 
     async def start(self, run_dir: Path) -> Started:
-        """Have a supervisor claim the folder; returns once its `lock` is durable.
+        """Have a supervisor claim the folder; returns once its `lock` stands.
 
         The agent itself starts right after; see agent.json and exit.json. Raises RunError when the folder
         is claimed already or cannot be claimed.

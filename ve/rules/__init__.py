@@ -1,0 +1,1 @@
+"""The rules of `ve.transitions`, by who brings them about."""
