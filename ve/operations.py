@@ -1,0 +1,498 @@
+"""What an operator may ask of a running core, in plain words: every face is thin over this file.
+
+Rule: a request is checked whole before anything is submitted, and what it needs from git, the
+documents and the history is read here, off the loop, so that `decide` stays pure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ve import config as configuration
+from ve.agents import ADAPTERS
+from ve.choose import choose, waiting_behind
+from ve.chunks.document import ChunkDocument, find_cycle, folder_of, load
+from ve.chunks.names import check_name
+from ve.commands import (
+    OPERATOR_VERBS,
+    Answer,
+    Approve,
+    BoardPaused,
+    BoardUnpaused,
+    Command,
+    ConfigSet,
+    HashApproved,
+    Inject,
+    MarkMerged,
+    Verb,
+)
+from ve.core import Core
+from ve.errors import DocumentError, InvalidInput, NotFound, RefusedError, UnavailableError
+from ve.git import base as git
+from ve.rules.base import Refused
+from ve.store.query import QueryResult, run_query
+from ve.stream import Accepted, Reply, Unavailable
+from ve.subscribers.runs import RunLog
+from ve.transitions import legal_verbs
+from ve.unit import Frozen, NeedsAttention, Phase, Running, WorkUnit, status_name, utcnow
+from ve.views import UnitView, view
+
+FINISHED_DOCUMENTS = ("ACTIVE", "SUPERSEDED", "HISTORICAL", "COMPOSITE")
+NOT_FROM_BODY = {"unit", "by", "in_base"}
+
+
+class Outcome(Frozen, frozen=True, kw_only=True):
+    """A request took effect, durably: where in the one order, and the units after it."""
+
+    cursor: str
+    units: tuple[UnitView, ...]
+
+
+class Why(Frozen, frozen=True, kw_only=True):
+    """Why a unit does not run at the moment, or that it does."""
+
+    chunk: str
+    status: str
+    why: str
+    looks_again_at: datetime | None
+    legal: tuple[str, ...]
+
+
+class ActiveRun(Frozen, frozen=True, kw_only=True):
+    """A run that has not ended."""
+
+    chunk: str
+    phase: str
+    run_id: str
+    slot: int
+    since: datetime
+
+
+class Status(Frozen, frozen=True, kw_only=True):
+    """How the daemon is."""
+
+    pid: int
+    version: str
+    repository: str
+    cursor: str
+    durable_cursor: str
+    outage: str | None
+    broken: tuple[str, ...]
+    draining: bool
+    paused: bool
+    slots: int
+    slots_used: int
+    counts: dict[str, int]
+    running: tuple[ActiveRun, ...]
+
+
+class Setting(Frozen, frozen=True, kw_only=True):
+    """One configuration key: its value now, and where that comes from."""
+
+    key: str
+    value: Any
+    origin: str
+
+
+class Operations:
+    """See the module's text. Methods raise VeError's children and nothing else."""
+
+    def __init__(self, core: Core, version: str) -> None:
+        self.core = core
+        self.version = version
+
+    # ── Into the queue ─────────────────────────────────────────────────────────────────────────────
+
+    async def inject(
+        self,
+        chunks: Sequence[str],
+        *,
+        actor: str,
+        priority: int = 0,
+        depends_on: Sequence[str] | None = None,
+        key: str | None = None,
+        key_hash: str | None = None,
+    ) -> Outcome:
+        """Queue chunks: all of them, numbered and saved as one, or none.
+
+        Raises InvalidInput, DocumentError, GitError, RefusedError, UnavailableError.
+        """
+        repeated = await self._repeated(key, key_hash)
+        if repeated:
+            return repeated
+        names = tuple(dict.fromkeys(map(check_name, chunks)))
+        for name in depends_on or ():
+            check_name(name)
+        if not names:
+            raise InvalidInput("no chunk was named", errors=(("chunks", "at least one"),))
+        base_ref, documents, finished = await self.core.git(self._read_documents, names, depends_on)
+        commands = [
+            Inject(
+                unit=new_unit_id(),
+                chunk=document.name,
+                base_ref=base_ref,
+                phase=Phase(document.initial_phase),
+                depends_on=dependencies(document, depends_on),
+                created_after=document.frontmatter.created_after,
+                satisfied=tuple(d for d in dependencies(document, depends_on) if d in finished),
+                priority=priority,
+            )
+            for document in in_order(documents, depends_on)
+        ]
+        reply = await self.core.stream.submit_all(commands, actor, key=key, key_hash=key_hash)
+        return outcome(reply)
+
+    def _read_documents(
+        self, names: Sequence[str], depends_on: Sequence[str] | None
+    ) -> tuple[str, list[ChunkDocument], frozenset[str]]:
+        """(base ref, documents at its commit, dependencies whose documents are finished there)."""
+        repo = self.core.places.common_dir
+        base_ref = self.core.config.base or git.current_branch(
+            self.core.places.main_worktree or self.core.places.common_dir
+        )
+        commit = git.resolve(repo, base_ref)
+
+        def read(path: str) -> bytes | None:
+            return git.read_file(repo, commit, path)
+
+        self._refuse_uncommitted(names, base_ref)
+        documents = [load(name, read) for name in names]
+        finished: set[str] = set()
+        for document in documents:
+            for name in dependencies(document, depends_on):
+                if name not in finished and is_finished(name, read):
+                    finished.add(name)
+        return base_ref, documents, frozenset(finished)
+
+    def _refuse_uncommitted(self, names: Sequence[str], base_ref: str) -> None:
+        main = self.core.places.main_worktree
+        repo = self.core.places.common_dir
+        if main is None or main not in git.checkouts_of(repo, base_ref):
+            return
+        paths = git.uncommitted(main, [folder_of(name) for name in names])
+        if paths:
+            raise DocumentError(
+                f"not committed, so a worktree would not have it: {', '.join(paths)}",
+                where=str(main),
+                hint=f"git add {' '.join(paths)} && git commit",
+            )
+
+    # ── Verbs ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def verb(
+        self,
+        chunk: str,
+        verb: str,
+        body: Mapping[str, Any],
+        *,
+        actor: str,
+        unit: str | None = None,
+        key: str | None = None,
+        key_hash: str | None = None,
+    ) -> Outcome:
+        """Apply one of the operator's verbs to a unit, named by its chunk or its id.
+
+        Raises NotFound, InvalidInput, RefusedError (with the legal verbs), UnavailableError.
+        """
+        repeated = await self._repeated(key, key_hash)
+        if repeated:
+            return repeated
+        kind = OPERATOR_VERBS.get(verb)
+        if kind is None:
+            raise NotFound(f"there is no verb {verb}", hint=f"There are: {', '.join(OPERATOR_VERBS)}")
+        target = self._in_memory(chunk, unit)
+        if target is None:
+            ended = await self.find(chunk, unit)
+            raise RefusedError(f"{chunk} has ended: {ended.status}")
+        commands = await self._commands(kind, target, dict(body), actor)
+        return outcome(await self.core.stream.submit_all(commands, actor, key=key, key_hash=key_hash))
+
+    async def _commands(
+        self, kind: type[Verb], target: WorkUnit, body: dict[str, Any], actor: str
+    ) -> list[Command]:
+        fields: dict[str, Any] = {}
+        if kind is Answer:
+            fields["by"] = actor
+        if kind is MarkMerged:
+            fields.update(
+                await self.core.git(self._merged_facts, target, body.get("commit"), body.get("reason"))
+            )
+            body.pop("commit", None)
+        if kind is Approve:
+            body.setdefault("hash", getattr(target.state, "approve_hash", None) or "")
+        command = convert(kind, {**body, **fields, "unit": target.id}, allowed=set(body))
+        if isinstance(command, Approve):
+            return self._approvals(command, target)
+        return [command]
+
+    def _approvals(self, command: Approve, target: WorkUnit) -> list[Command]:
+        """A setup or check command is approved once, for every unit that waits for it."""
+        state = target.state
+        if not isinstance(state, NeedsAttention) or state.kind != "setup" or not state.approve_hash:
+            return [command]
+        same = [
+            unit.id
+            for unit in self.core.stream.index.live()
+            if unit.id != target.id
+            and isinstance(unit.state, NeedsAttention)
+            and unit.state.kind == "setup"
+            and unit.state.approve_hash == command.hash
+        ]
+        return [command, HashApproved(hash=command.hash), *(Approve(unit=u, hash=command.hash) for u in same)]
+
+    def _merged_facts(self, target: WorkUnit, commit: str | None, reason: str | None) -> dict[str, Any]:
+        repo = self.core.places.common_dir
+        wanted = commit or target.branch
+        if wanted is None:
+            raise InvalidInput(
+                f"{target.chunk} has no branch yet, so say which commit holds its work",
+                errors=(("commit", "required while the unit has no branch"),),
+            )
+        full = git.resolve(repo, wanted)
+        if target.branch is not None and not reason and full != git.tip(repo, target.branch):
+            raise InvalidInput(
+                f"{wanted} is not what the unit worked out; say why it counts",
+                errors=(("reason", "required for a commit other than the branch's own"),),
+            )
+        return {"commit": full, "in_base": git.is_ancestor(repo, full, git.resolve(repo, target.base_ref))}
+
+    async def board(self, verb: str, *, actor: str) -> Outcome:
+        """Pause or unpause everything. Raises NotFound, UnavailableError."""
+        kinds: dict[str, type[Command]] = {"pause": BoardPaused, "unpause": BoardUnpaused}
+        if verb not in kinds:
+            raise NotFound(f"the board has no verb {verb}", hint="There are: pause, unpause")
+        return outcome(await self.core.stream.submit(kinds[verb](), actor))
+
+    async def set_config(self, key: str, value: str, *, actor: str) -> Outcome:
+        """Set one configuration key for this repository, live. Raises ConfigError, UnavailableError."""
+        loaded = await asyncio.to_thread(
+            configuration.preview, self.core.places, key, value, os.environ, known_agents=ADAPTERS
+        )
+        return outcome(
+            await self.core.stream.submit(ConfigSet(config=loaded.config, key=key, value=value), actor)
+        )
+
+    async def _repeated(self, key: str | None, key_hash: str | None) -> Outcome | None:
+        """The answer that an idempotency key got before this start of the daemon."""
+        if key is None:
+            return None
+        found = await self.core.read_history(self.core.history.find_group, key)
+        if not found:
+            return None
+        if found[-1][0] != key_hash:
+            raise RefusedError(f"the idempotency key {key} was used with another body")
+        units = [self.core.stream.unit(unit_id) for _, _, unit_id in found if unit_id]
+        views = tuple(view(unit) for unit in units if unit is not None)
+        return Outcome(cursor=f"{self.core.stream.epoch}.{found[-1][1]}", units=views)
+
+    # ── Looking ────────────────────────────────────────────────────────────────────────────────────
+
+    def units(self) -> list[UnitView]:
+        """The live units and the ones that ended last, oldest first."""
+        units = sorted(self.core.stream.index.units.values(), key=lambda u: (u.created_at, u.id))
+        return [view(unit) for unit in units]
+
+    async def find(self, chunk: str, unit: str | None = None) -> UnitView:
+        """A chunk's live unit, else its latest; or a unit by its id. Raises NotFound."""
+        known = self._in_memory(chunk, unit)
+        if known is not None:
+            return view(known)
+        text = await self.core.read_history(self.core.history.find_unit, chunk, unit)
+        if text is None:
+            raise NotFound(
+                f"{chunk} was never queued here",
+                hint=f"Queue it: ve orch inject {chunk}; see all: ve orch ps",
+            )
+        return view(msgspec.json.decode(text, type=WorkUnit))
+
+    def _in_memory(self, chunk: str, unit: str | None) -> WorkUnit | None:
+        units = self.core.stream.index.units
+        if unit or chunk in units:
+            return units.get(unit or chunk)
+        same = [u for u in units.values() if u.chunk == chunk]
+        return max(same, key=lambda u: (u.live, u.created_at, u.seq), default=None)
+
+    def attention(self) -> list[UnitView]:
+        """Who needs a person: first those with the most work waiting behind, then the oldest."""
+        live = list(self.core.stream.index.live())
+        behind = waiting_behind(live)
+        needy = [unit for unit in live if isinstance(unit.state, NeedsAttention)]
+        needy.sort(key=lambda u: (-behind.get(u.chunk.lower(), 0), u.changed_at))
+        return [view(unit) for unit in needy]
+
+    async def why(self, chunk: str) -> Why:
+        """Why a unit does not run now. Raises NotFound."""
+        unit = self._in_memory(chunk, None)
+        if unit is None:
+            ended = await self.find(chunk)
+            return Why(chunk=chunk, status=ended.status, why="it has ended", looks_again_at=None, legal=())
+        choice = choose(self.core.stream.index, self.core.backend_of, utcnow())
+        reason = choice.why.get(unit.id) or ("it is dispatched next" if unit.live else "it has ended")
+        return Why(
+            chunk=unit.chunk,
+            status=status_name(unit.state),
+            why=reason,
+            looks_again_at=choice.wake_at,
+            legal=legal_verbs(unit) if unit.live else (),
+        )
+
+    async def query(self, sql: str) -> QueryResult:
+        """One SELECT over the history, read-only. Raises InvalidInput, HistoryError."""
+        return await self.core.ask_history(run_query, self.core.history, sql)
+
+    def status(self) -> Status:
+        """How the daemon is."""
+        stream = self.core.stream
+        counts: dict[str, int] = {}
+        for unit in stream.index.units.values():
+            name = status_name(unit.state)
+            counts[name] = counts.get(name, 0) + 1
+        return Status(
+            pid=os.getpid(),
+            version=self.version,
+            repository=str(self.core.places.main_worktree or self.core.places.common_dir),
+            cursor=stream.cursor,
+            durable_cursor=f"{stream.epoch}.{stream.durable_seq}",
+            outage=stream.outage,
+            broken=tuple(stream.broken),
+            draining=self.core.scheduler.draining,
+            paused=stream.board.paused,
+            slots=stream.board.config.slots,
+            slots_used=stream.index.slots_used,
+            counts=counts,
+            running=tuple(self._running()),
+        )
+
+    def _running(self) -> list[ActiveRun]:
+        return [
+            ActiveRun(
+                chunk=unit.chunk, phase=unit.phase, run_id=unit.run, slot=unit.slot, since=unit.changed_at
+            )
+            for unit in self.core.stream.index.live()
+            if unit.run is not None and unit.slot is not None
+        ]
+
+    def settings(self) -> list[Setting]:
+        """Every configuration key with its value now and its origin. Raises ConfigError."""
+        loaded = configuration.load(self.core.places, os.environ)
+        values = configuration.flatten(self.core.config)
+        return [
+            Setting(key=key, value=value, origin=str(loaded.origins.get(key, "default")))
+            for key, value in values.items()
+        ]
+
+    def log(self, run_id: str, offset: int = 0) -> RunLog:
+        """What a run printed, from a byte offset on. Raises NotFound."""
+        return self.core.runs.log(run_id, offset)
+
+    async def nudge(self, run_id: str, token: str) -> None:
+        """A run says that there is something to read; the token is good for that run only."""
+        await self.core.runs.nudge(run_id, token)
+
+    # ── The end ────────────────────────────────────────────────────────────────────────────────────
+
+    async def stop(self, mode: str) -> None:
+        """Come to rest: `drain` waits for the runs, `detach` leaves them alive, `kill` ends them."""
+        if mode not in ("drain", "detach", "kill"):
+            raise InvalidInput(
+                f"there is no way to stop called {mode}", errors=(("mode", "drain, detach, kill"),)
+            )
+        self.core.scheduler.draining = True
+        if mode == "detach":
+            return
+        if mode == "kill":
+            await self.core.runs.stop_all()
+        await self.core.runs.all_ended()
+
+    def running(self, unit: WorkUnit) -> bool:
+        """Whether an agent has the unit."""
+        return isinstance(unit.state, Running)
+
+
+def new_unit_id() -> str:
+    """`u` and 12 base32 characters."""
+    return "u" + base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
+
+
+def dependencies(document: ChunkDocument, override: Sequence[str] | None) -> tuple[str, ...]:
+    """What a chunk depends on: as the operator said, else as its document says."""
+    return tuple(override) if override is not None else (document.frontmatter.depends_on or ())
+
+
+def is_finished(name: str, read: Any) -> bool:
+    """Whether a chunk's document says that its work is in the base."""
+    try:
+        return load(name, read).frontmatter.status in FINISHED_DOCUMENTS
+    except (DocumentError, InvalidInput):
+        return False
+
+
+def in_order(documents: Sequence[ChunkDocument], override: Sequence[str] | None) -> list[ChunkDocument]:
+    """Dependencies before those that name them. Raises RefusedError naming a cycle."""
+    names = {document.name: document for document in documents}
+    wants = {
+        document.name: [
+            name
+            for name in (*dependencies(document, override), *document.frontmatter.created_after)
+            if name in names
+        ]
+        for document in documents
+    }
+    cycle = find_cycle(wants)
+    if cycle:
+        raise RefusedError(
+            f"a cycle of dependencies: {' -> '.join(cycle)}", hint="Remove one of them from depends_on."
+        )
+    ordered: dict[str, ChunkDocument] = {}
+
+    def place(name: str) -> None:
+        if name not in ordered:
+            for wanted in wants[name]:
+                place(wanted)
+            ordered[name] = names[name]
+
+    for name in names:
+        place(name)
+    return list(ordered.values())
+
+
+def convert(kind: type[Verb], values: dict[str, Any], *, allowed: set[str]) -> Verb:
+    """A verb from a request's body. Raises InvalidInput that names the field."""
+    fields = {f.name for f in msgspec.structs.fields(kind)} - NOT_FROM_BODY
+    unknown = sorted(allowed - fields)
+    if unknown:
+        known = ", ".join(sorted(fields)) or "none"
+        raise InvalidInput(
+            f"unknown field {unknown[0]}",
+            errors=tuple((name, f"unknown; there are: {known}") for name in unknown),
+        )
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        field = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else "body"
+        raise InvalidInput(text, errors=((field, text.partition(" - at ")[0]),)) from error
+
+
+def outcome(reply: Reply) -> Outcome:
+    """What a face answers. Raises RefusedError, UnavailableError."""
+    if isinstance(reply, Accepted):
+        return Outcome(cursor=reply.cursor, units=tuple(view(unit) for unit in reply.units))
+    if isinstance(reply, Refused):
+        raise RefusedError(reply.why, legal=reply.legal)
+    assert isinstance(reply, Unavailable)
+    doubt = (
+        "it may still take effect, so repeat it with the same key" if reply.uncertain else "nothing was done"
+    )
+    raise UnavailableError(
+        f"the history cannot be written ({reply.reason}); {doubt}",
+        hint="See ve orch status; it goes on by itself once the file can be written.",
+    )
