@@ -35,3 +35,13 @@ bench *args:
 # Write the generated pages of docs/reference anew
 docs:
     {{bin}}python docs/build.py
+    {{bin}}python docs/generate_cli.py
+    {{bin}}python docs/generate_lifecycle.py
+
+# Kill the daemon at every point and at random moments, many times (some ten minutes)
+soak *args:
+    SOAK=1 {{bin}}python -m pytest tests/faults --timeout 1800 {{args}}
+
+# Search the state machine breadth first, some millions of states (minutes)
+model:
+    MODEL=large {{bin}}python -m pytest tests/core/test_model.py --timeout 1800 -s

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -303,13 +304,10 @@ def _edited(places: Places, key: str, text: str | None) -> tuple[str, Any]:
     value = None if text is None else _typed(setting, key, _from_text(setting, key, text, key), key)
     path = places.config_file
     before = configfile.read_text(path) or ""
-    after = configfile.edit(before, tuple(key.split(".")), _plain(value), str(path))
+    plain = list(value) if isinstance(value, tuple) else value
+    after = configfile.edit(before, tuple(key.split(".")), plain, str(path))
     _check_text(after, path)
     return after, value
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -468,16 +466,11 @@ def _from_text(setting: Setting, key: str, text: str, where: str) -> Any:
     default = setting.default
     if default is None or isinstance(default, str):
         return text
-    if isinstance(default, tuple) and not text.lstrip().startswith("["):
-        import shlex
-
-        try:
-            return shlex.split(text)
-        except ValueError as error:
-            raise _wrong(setting, key, text, where) from error
     try:
+        if isinstance(default, tuple) and not text.lstrip().startswith("["):
+            return shlex.split(text)
         return configfile.parse(f"value = {text.strip()}", where)["value"]
-    except ConfigError as error:
+    except (ConfigError, ValueError) as error:
         raise _wrong(setting, key, text, where) from error
 
 
@@ -488,7 +481,7 @@ def _check_agents(values: Mapping[str, _Value], known: Collection[str]) -> None:
             raise ConfigError(
                 f"`{key}` is {item.value!r}, which is no agent; there are {', '.join(sorted(names))}",
                 where=item.where,
-                hint=f"Describe it in a section [agents.{item.value}], or see them with: ve orch agents",
+                hint=f"Describe it in a section [agents.{item.value}]",
             )
 
 

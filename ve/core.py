@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+REST_AFTER = 5_000  # transitions
 GIT_THREADS = 4  # one may be busy with a long check command
 QUESTION_THREADS = 2  # for people's own SQL: it may take long, and what commands read may not wait for it
 
@@ -101,6 +102,7 @@ class Core:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._questions = ThreadPoolExecutor(QUESTION_THREADS, thread_name_prefix="question")
         self._fitness: dict[str, Fitness] = {}
+        self._rested_at = 0
         self._in_tree: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.ledger = Ledger(self, Writer(self.history))
         self.feed = Feed(self)
@@ -121,9 +123,18 @@ class Core:
         self.stream.submit(ConfigSet(config=self._configured), "daemon")
         for subscriber in self.subscribers:
             await subscriber.on_start()
-        # Less to scan in a collection, and the writer's thread gets the interpreter sooner.
-        gc.freeze()
+        # The writer's thread gets the interpreter sooner when a burst is under way.
         sys.setswitchinterval(0.0005)
+        # A full collection stops everything for as long as it scans the units (0.3 s for 10,000 of them).
+        gc.set_threshold(20_000, 20, 100)
+        gc.freeze()
+
+    def rest(self) -> None:
+        """Nothing is going on: a time to collect garbage, and to take what lives out of later scans."""
+        if self.stream.seq - self._rested_at >= REST_AFTER:
+            self._rested_at = self.stream.seq
+            gc.collect()
+            gc.freeze()
 
     async def close(self) -> None:
         """Let go in the reverse order; the ledger last, so that everything that was decided is kept."""

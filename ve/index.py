@@ -45,11 +45,16 @@ class Index:
         else:
             self.units[unit.id] = after
             slot = after.slot
-            if slot is None:
-                self._slots.pop(unit.id, None)
-            else:
+            if slot is not None:
                 self._slots[unit.id] = slot
-        if before is None or after is None or before.attempt != after.attempt or before.live != after.live:
+            elif unit.id in self._slots:
+                del self._slots[unit.id]
+        if (
+            before is None
+            or after is None
+            or type(before.state) is not type(after.state)
+            or before.attempt != after.attempt
+        ):
             self._follow_chunk(unit, after)
 
     def _follow_chunk(self, unit: WorkUnit, after: WorkUnit | None) -> None:

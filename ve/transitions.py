@@ -168,6 +168,8 @@ def legal_verbs(unit: WorkUnit | None) -> tuple[str, ...]:
             senseless.add(c.Resolve)
         if state.approve_hash is None:
             senseless.add(c.Approve)
+        if state.kind == "approval":
+            senseless.add(c.Retry)  # only a fresh attempt could be asked for
     if past_the_swap(state):
         senseless.add(c.Cancel)
     return tuple(

@@ -22,7 +22,7 @@ def adapter(name: str, settings: Settings | None = None) -> Adapter:
         raise ConfigError(
             f"there is no agent {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
             where="agent",
-            hint=f"Choose one of: {', '.join(sorted(ADAPTERS))} (`ve orch agents` shows which are usable).",
+            hint=f"Choose one of: {', '.join(sorted(ADAPTERS))}.",
         )
     module, _, cls = place.partition(":")
     made: Adapter = getattr(import_module(module), cls)(settings or Settings())

@@ -312,7 +312,11 @@ def _failure(
     if exit is None:
         return "lost", "The run was lost: its supervisor died without an exit record.", "`ve orch retry`."
     if exit.how == "start_failed":
-        return "setup", f"The agent did not start: {exit.message}.", "Check it with `ve orch agents`."
+        return (
+            "setup",
+            f"The agent did not start: {exit.message}.",
+            "Start it by hand in the worktree, then `ve orch retry`.",
+        )
     if exit.how in ("wall_limit", "idle_limit"):
         return "stalled", f"The agent was ended: {exit.message}.", _RETRY
     if exit.how == "stopped":
@@ -328,7 +332,7 @@ def _failure(
             "setup",
             f"The agent never asked for the tools of `ve`, so it could not have asked a question "
             f"({_ending(exit)}).",
-            "Check it with `ve orch agents`.",
+            "Start it by hand in the worktree, then `ve orch retry`.",
         )
     if finished is None:
         return "error", f"The agent ended without its terminal event ({_ending(exit)}).", _RETRY

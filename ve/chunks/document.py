@@ -65,7 +65,7 @@ def load(chunk: str, reader: Reader) -> ChunkDocument:
             "is not committed where the work would begin",
             where=" and ".join(missing),
             hint=f"If it is there, commit it: git add {folder} && git commit; "
-            f"else make it with: ve chunk create {chunk}",
+            "else write both files, GOAL.md with its frontmatter",
         )
     return ChunkDocument(chunk, read(goal, goal_path), has_text(goal), has_text(plan))
 

@@ -1,8 +1,9 @@
 """Refs move by compare-and-swap, and nothing is deleted that holds the only copy.
 
-dulwich raises FileLocked at once when somebody else holds a ref's lock, a few milliseconds for a
-git command; here that is waited for. The expected old value is always named: None means "must not
-exist", never "whatever it is".
+Values are read and logged by dulwich. They are written here, since a kill between dulwich's lock and its
+rename leaves a lock that nobody may remove (see reflock.py). A lock that somebody else holds, a few
+milliseconds for a git command, is waited for. The expected old value is always named: None means "must
+not exist", never "whatever it is".
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from ve.errors import GitError
+from ve.git import reflock
 from ve.git.repo import commit_of, full_ref, hexname, identity, now, opened
+from ve.git.run import git
 
 LOCK_WAIT_S = 10.0
 _T = TypeVar("_T")
@@ -46,11 +49,18 @@ def swap_ref(repo: Repo, ref: str, old: str | None, new: str, message: str) -> b
     def attempt() -> bool:
         if repo.refs.read_ref(name) == target:
             return True
-        if old is None:
-            done = repo.refs.add_if_new(name, target, who, seconds, zone, why)
-        else:
-            done = repo.refs.set_if_equals(name, hexname(old), target, who, seconds, zone, why)
-        return bool(done) or repo.refs.read_ref(name) == target
+        real = _real_name(repo, name)
+        _refuse_a_ref_above(repo, real)
+        path = _path(repo, real)
+        with reflock.held(Path(repo.commondir()), path, target + b"\n") as lock:
+            before = repo.refs.read_ref(real)
+            if before == target:
+                return True
+            if before != (None if old is None else hexname(old)):
+                return False
+            lock.replace(path)
+        repo.refs._log(real, before, target, who, seconds, zone, why)
+        return True
 
     return _patiently(attempt, ref)
 
@@ -73,7 +83,7 @@ def delete_ref(repo: Path, ref: str, expected: str) -> bool:
         def attempt() -> bool:
             if opened_repo.refs.read_ref(name) is None:
                 return True
-            return bool(opened_repo.refs.remove_if_equals(name, hexname(expected)))
+            return _remove(opened_repo, name, hexname(expected))
 
         done = _patiently(attempt, ref)
     if done:
@@ -86,6 +96,46 @@ def delete_ref(repo: Path, ref: str, expected: str) -> bool:
                 log = log.parent
                 log.rmdir()
     return done
+
+
+def _remove(repo: Repo, name: Ref, expected: bytes) -> bool:
+    common, path = Path(repo.commondir()), _path(repo, name)
+    if name in repo.refs.get_packed_refs():
+        # A child of ours outlives a kill, so that it leaves no lock of packed-refs either.
+        if repo.refs.read_ref(name) != expected:
+            return False
+        git(["update-ref", "-d", os.fsdecode(name), expected.decode()], common)
+        return True
+    with reflock.held(common, path, b""):
+        if repo.refs.read_ref(name) != expected:
+            return False
+        path.unlink()
+    folder = path.parent
+    with contextlib.suppress(OSError):  # one that is not empty stays
+        while folder.parent.name != "refs" and folder.name != "refs":
+            folder.rmdir()
+            folder = folder.parent
+    return True
+
+
+def _path(repo: Repo, name: Ref) -> Path:
+    return Path(os.fsdecode(repo.commondir())) / os.fsdecode(name)
+
+
+def _real_name(repo: Repo, name: Ref) -> Ref:
+    """The ref that a symbolic one stands for; any other is itself."""
+    names, _ = repo.refs.follow(name)
+    return names[-1] if names else name
+
+
+def _refuse_a_ref_above(repo: Repo, name: Ref) -> None:
+    """A packed ref has no file that would stand in the way of a folder of its name."""
+    packed = repo.refs.get_packed_refs()
+    above = name.rpartition(b"/")[0]
+    while above:
+        if above in packed:
+            raise NotADirectoryError(os.fsdecode(above))
+        above = above.rpartition(b"/")[0]
 
 
 def _name(ref: str) -> Ref:

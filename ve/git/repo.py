@@ -23,6 +23,7 @@ from dulwich.repo import (
 )
 
 from ve.errors import GitError
+from ve.git.objects import write_without_locks
 
 _FALLBACK_IDENTITY = b"ve <ve@localhost>"
 
@@ -55,6 +56,7 @@ def opened(common_dir: Path) -> Iterator[Repo]:
                 where=str(common_dir),
                 hint="Make a repository with SHA-1 names: git init --object-format=sha1",
             )
+        write_without_locks(repo)
         yield repo
     finally:
         repo.close()

@@ -91,7 +91,7 @@ def _open_copy(path: Path, folder: Path, notes: list[str]) -> duckdb.DuckDBPyCon
     raise HistoryError(
         f"nothing of it can be read: {why}",
         where=str(path),
-        hint="Put a backup in its place: ve history restore",
+        hint="Put a backup in its place, or move it away; then: ve orch start",
     )
 
 

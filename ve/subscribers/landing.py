@@ -34,7 +34,7 @@ from ve.git import checkout, commit, landing, merge, refs
 from ve.proc.env import environment
 from ve.rules.base import Refused, past_the_swap
 from ve.subscribers import Subscriber
-from ve.subscribers.worktrees import branch_name, tree_name
+from ve.subscribers.worktrees import branch_name, merge_ref
 from ve.unit import (
     BaseMoved,
     Checked,
@@ -168,7 +168,7 @@ class Landings(Subscriber):
             landing.fast_forward_worktree(tree, merged.commit)
             return Rebased(unit=unit.id, commit=merged.commit, base=base)
         files = tuple(file.path for file in merged.files)
-        text = conflict_text(merged)
+        text = conflict_text(merged, "branch", "base")
         if unit.state.again:
             return ConflictFound(unit=unit.id, files=files, text=text)
         merge.merge_into_worktree(tree, base)
@@ -213,7 +213,7 @@ class Landings(Subscriber):
         merged = merge.integrate(repo, base, step.commit, message=message)
         if isinstance(merged, merge.Conflict):
             files = tuple(file.path for file in merged.files)
-            return ConflictFound(unit=unit.id, files=files, text=conflict_text(merged))
+            return ConflictFound(unit=unit.id, files=files, text=conflict_text(merged, "base", "branch"))
         point(repo, merge_ref(unit), merged.commit)
         faults.at("landing-integrated")
         return LandingStep(unit=unit.id, step=Integrated(commit=step.commit, base=base, merge=merged.commit))
@@ -311,11 +311,6 @@ def is_queued(unit: WorkUnit) -> bool:
     return isinstance(unit.state, Landing) and isinstance(unit.state.step, Queued)
 
 
-def merge_ref(unit: WorkUnit) -> str:
-    """Keeps a merge alive that is not in the base yet."""
-    return f"refs/ve/landing/{tree_name(unit)}"
-
-
 def point(repo: Path, ref: str, target: str) -> None:
     """Set one of our own refs, whatever it held."""
     for _ in range(5):
@@ -334,10 +329,11 @@ def refusal(unit: WorkUnit, refused: landing.Refused) -> str:
     )
 
 
-def conflict_text(conflict: merge.Conflict) -> str:
-    """Both sides of each file in conflict."""
+def conflict_text(conflict: merge.Conflict, ours: str, theirs: str) -> str:
+    """Both sides of each file in conflict, each under its name."""
     return "\n".join(
-        f"--- {file.path}\n<<<<<<< branch\n{shown(file.ours)}\n=======\n{shown(file.theirs)}\n>>>>>>> base"
+        f"--- {file.path}\n<<<<<<< {ours}\n{shown(file.ours)}\n"
+        f"=======\n{shown(file.theirs)}\n>>>>>>> {theirs}"
         for file in conflict.files
     )
 

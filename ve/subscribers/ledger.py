@@ -116,6 +116,7 @@ class Ledger(Subscriber):
             if not await self._tidy(self._writer.fold_some):
                 self._dirty = False
                 await self._tidy(self._writer.checkpoint)
+                self.core.rest()
 
     async def _tidy(self, work: Callable[[], bool | None]) -> bool:
         """A step that makes reading quicker and loses nothing where it fails; whether more is left."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ASK_GRACE_S = 15.0  # an agent that asked is told to end its turn; after this it is stopped
+LOOK_AGAIN_S = 5.0  # a run is read when it nudges; this is for a nudge that did not come through
 LOG_CHUNK = 256 * 1024
 
 
@@ -275,10 +276,21 @@ class Runs(Subscriber):
 
     # ── The end ────────────────────────────────────────────────────────────────────────────────────
 
+    async def _exit(self, run_id: str) -> watch.State:
+        """Wait for the end; a nudge that was lost meanwhile delays what a run tells, no more."""
+        ended = asyncio.ensure_future(watch.wait_exit(self.folder(run_id)))
+        try:
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=LOOK_AGAIN_S)
+                if not ended.done():
+                    await self._read(run_id)
+            return ended.result()
+        finally:
+            ended.cancel()
+
     async def _watch(self, run_id: str) -> None:
         """Wait for the end of a run's supervisor, then tell what it came to."""
-        folder = self.folder(run_id)
-        state = await watch.wait_exit(folder)
+        state = await self._exit(run_id)
         if isinstance(state, watch.Lost):
             await asyncio.to_thread(stop.kill_remains, run_id)
         faults.at("exit-record")

@@ -20,7 +20,7 @@ from ve.chunks.frontmatter import read, set_status
 from ve.commands import Cleaned, Command, Fail, Failed, RunEnded, Salvaged, WorktreeReady
 from ve.errors import VeError
 from ve.git import base as git
-from ve.git import checkout, salvage
+from ve.git import checkout, refs, salvage
 from ve.proc.env import environment
 from ve.rules.base import Refused
 from ve.subscribers import Subscriber
@@ -43,6 +43,11 @@ def tree_name(unit: WorkUnit) -> str:
 def branch_name(unit: WorkUnit) -> str:
     """The branch of an attempt."""
     return f"ve/{tree_name(unit)}"
+
+
+def merge_ref(unit: WorkUnit) -> str:
+    """Keeps a merge alive that is not in the base yet."""
+    return f"refs/ve/landing/{tree_name(unit)}"
 
 
 class Worktrees(Subscriber):
@@ -160,6 +165,9 @@ class Worktrees(Subscriber):
         keep = [git.resolve(repo, unit.base_ref)]
         ref = salvage.salvage(repo, path, tree_name(unit), branch=unit.branch, keep=keep)
         checkout.remove(repo, path, tree_name(unit), unit.branch, merged_into=keep[0], salvaged=ref)
+        prepared = git.tip(repo, merge_ref(unit))
+        if prepared is not None:
+            refs.delete_ref(repo, merge_ref(unit), prepared)
         return ref
 
     async def _clean(self, unit: WorkUnit) -> None:

@@ -1,0 +1,39 @@
+"""Every command that a message, a prompt or a page tells a user to run exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ve.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+WORDS = re.compile(r"\bve ((?:init|demo|orch|history|chunk|mcp|work-unit)\b(?: [a-z][a-z-]*)*)")
+PLACES = [
+    *sorted((ROOT / "ve").rglob("*.py")),
+    *sorted((ROOT / "ve").rglob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "README.md",
+    ROOT / "AGENTS.md",
+]
+
+
+def exists(words: list[str]) -> bool:
+    """Whether the words lead to a command; what follows a command are its arguments."""
+    here = app
+    for word in words:
+        if word not in set(here):
+            return here is not app and here.default_command is not None
+        here = here[word]
+        if not set(here) - {"--help", "-h", "--version"}:
+            return True
+    return True
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_that_are_named_can_be_run(place: Path) -> None:
+    named = {match[1] for match in WORDS.finditer(place.read_text(encoding="utf-8"))}
+    unknown = sorted(words for words in named if not exists(words.split()))
+    assert not unknown, f"{place.relative_to(ROOT)} names {unknown}, which ve/cli/app.py does not have"

@@ -1,0 +1,236 @@
+"""Commands that change something: inject, and the operator's verbs on a unit or the board."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from ve.cli.common import FROM_STDIN, AsJson, Chunk, client, next_commands, units_in
+from ve.cli.look import reason_of, status_of
+from ve.cli.output import clean, indented, one_line, say, say_json
+from ve.client import Client, unit_path
+from ve.errors import RefusedError, UsageError
+
+Text = Annotated[str | None, FROM_STDIN, Parameter(help="The words themselves; - reads them from stdin.")]
+Reason = Annotated[str | None, Parameter(help="Why; kept in the history.")]
+
+
+def inject(
+    *names: Annotated[str, Parameter(help="Chunks: folders of docs/chunks, committed.")],
+    priority: Annotated[int | None, Parameter(help="Higher goes first; 0 if not given.")] = None,
+    depends_on: Annotated[
+        str | None,
+        Parameter(help="Chunks to wait for, with commas, in place of what the documents say; '' for none."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue chunks: all of them, or none."""
+    if not names:
+        raise UsageError("which chunk?", hint="Name one or more: ve orch inject NAME")
+    wanted = None if depends_on is None else [name.strip() for name in depends_on.split(",") if name.strip()]
+    body = {"chunks": list(names), "priority": priority, "depends_on": wanted}
+    reply = client().post("/work-units", body)
+    if as_json:
+        say_json(reply)
+        return
+    for unit in units_in(reply):
+        say(_line(unit))
+
+
+def answer(
+    chunk: Chunk,
+    text: Text = None,
+    /,
+    *,
+    option: Annotated[int | None, Parameter(help="Answer by an option's number; 1 is the first.")] = None,
+    question: Annotated[
+        str | None, Parameter(help="Which question, by its id, where several are open.")
+    ] = None,
+    edit: Annotated[bool, Parameter(help="Write the answer in $VISUAL or $EDITOR.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer an agent's question."""
+    if (text is not None) + (option is not None) + edit > 1:
+        raise UsageError("TEXT, --option and --edit are three ways to answer; one of them is enough")
+    daemon = client()
+    if text is None and option is None:
+        asked = daemon.get(unit_path(chunk))["unit"]
+        text = _edited(asked, question) if edit else None
+        if text is None:
+            raise _say_it(asked)
+    body = {"text": _given(text), "option": option, "question": question}
+    _act(daemon, chunk, "answer", body, as_json)
+
+
+def _say_it(unit: dict[str, Any]) -> UsageError:
+    """What could be answered: the open questions and how to."""
+    lines = []
+    for question in unit.get("questions") or ():
+        if question["state"] == "open":
+            lines.append(indented(question["text"]))
+            lines += [f"  {number}. {one_line(text)}" for number, text in enumerate(question["options"], 1)]
+    if not lines:
+        return UsageError(
+            f"{unit['chunk']} asks nothing", hint=f"See it: ve orch work-unit show {unit['chunk']}"
+        )
+    lines.append(f"Say it: ve orch answer {unit['chunk']} 'TEXT', or --option N, or --edit")
+    return UsageError(f"what is the answer to {unit['chunk']}?", hint="\n".join(lines))
+
+
+def _edited(unit: dict[str, Any], wanted: str | None) -> str:
+    """The answer as written in the operator's editor; the question stands below a cut line."""
+    import shlex
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
+    asked = [
+        question
+        for question in unit.get("questions") or ()
+        if question["state"] == "open" and wanted in (None, question["id"])
+    ]
+    if not asked:
+        raise _say_it(unit)
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    cut = "# ---- the answer goes above; everything from this line on is left out ----"
+    below = "\n".join(
+        [clean(question["text"]) + "".join(f"\n{n}. {clean(o)}" for n, o in enumerate(question["options"], 1))
+         + (f"\n\n{clean(question['context'])}" if question["context"] else "") for question in asked]
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="ve-answer-") as folder:
+        path = Path(folder) / "ANSWER.md"
+        path.write_text(f"\n{cut}\n{below}\n", encoding="utf-8")
+        try:
+            done = subprocess.run([*editor, str(path)], check=False)
+        except OSError as error:
+            raise UsageError(
+                f"{editor[0]} cannot be started: {error.strerror}", hint="Set EDITOR."
+            ) from error
+        if done.returncode:
+            raise RefusedError(f"{editor[0]} ended with {done.returncode}; nothing was answered")
+        text = path.read_text(encoding="utf-8").partition(cut)[0].strip()
+    if not text:
+        raise RefusedError("the answer is empty; nothing was answered")
+    return text
+
+
+def retry(
+    chunk: Chunk,
+    /,
+    *,
+    fresh: Annotated[
+        bool, Parameter(help="A new attempt from the base; what there is goes under a salvage ref.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on where a unit stopped."""
+    _act(client(), chunk, "retry", {"fresh": fresh or None}, as_json)
+
+
+def resolve(
+    chunk: Chunk,
+    choice: Annotated[
+        Literal["serialize", "approve", "feedback", "drop"],
+        Parameter(help="conflict: serialize; review: approve, feedback; dependency: drop."),
+    ],
+    /,
+    *,
+    text: Text = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide what ve may not."""
+    _act(client(), chunk, "resolve", {"choice": choice, "text": _given(text)}, as_json)
+
+
+def approve(
+    chunk: Chunk,
+    /,
+    *,
+    hash_: Annotated[
+        str | None, Parameter(name="--hash", help="Only if this is what waits, as work-unit show names it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say yes to a merge, or to a setup or check command."""
+    _act(client(), chunk, "approve", {"hash": hash_}, as_json)
+
+
+def prioritize(
+    chunk: Chunk,
+    priority: Annotated[int, Parameter(help="Higher goes first.", allow_leading_hyphen=True)],
+    /,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Higher goes first."""
+    _act(client(), chunk, "prioritize", {"priority": priority}, as_json)
+
+
+MaybeChunk = Annotated[str | None, Parameter(help="The chunk; without one, the whole board.")]
+
+
+def pause(chunk: MaybeChunk = None, /, *, as_json: AsJson = False) -> None:
+    """Dispatch and land nothing; runs end their phase."""
+    _act(client(), chunk, "pause", {}, as_json)
+
+
+def unpause(chunk: MaybeChunk = None, /, *, as_json: AsJson = False) -> None:
+    """Dispatch and land again."""
+    _act(client(), chunk, "unpause", {}, as_json)
+
+
+def cancel(chunk: Chunk, /, *, reason: Reason = None, as_json: AsJson = False) -> None:
+    """End a unit without a merge; its work is kept under a salvage ref."""
+    _act(client(), chunk, "cancel", {"reason": reason}, as_json)
+
+
+def merged(
+    chunk: Chunk,
+    commit: Annotated[
+        str | None, Parameter(help="What holds the work; the branch's tip if not given.")
+    ] = None,
+    /,
+    *,
+    reason: Reason = None,
+    as_json: AsJson = False,
+) -> None:
+    """Declare a unit's work done by hand: the commit is in the base already."""
+    _act(client(), chunk, "merged", {"commit": commit, "reason": reason}, as_json)
+
+
+def _given(text: str | None) -> str | None:
+    return sys.stdin.read().strip() if text == "-" else text
+
+
+def _act(daemon: Client, chunk: str | None, verb: str, body: dict[str, Any], as_json: bool) -> None:
+    """Send a verb and say what became of the unit; a refusal names what is possible instead."""
+    if chunk is None:
+        reply = daemon.post(f"/board/{verb}")
+        line = f"the board is {'paused' if verb == 'pause' else 'not paused'}"
+    else:
+        try:
+            reply = daemon.post(unit_path(chunk, verb), body)
+        except RefusedError as error:
+            if not error.legal:
+                raise
+            unit = daemon.get(unit_path(chunk))["unit"]
+            instead = "\n".join(f"  {command}" for command in next_commands(error.legal, unit))
+            hint = "\n".join(part for part in (error.hint, f"Possible now:\n{instead}") if part)
+            raise RefusedError(error.what, where=error.where, hint=hint, legal=error.legal) from error
+        line = _line(reply["unit"])
+    if as_json:
+        say_json(reply)
+    else:
+        say(line)
+
+
+def _line(unit: dict[str, Any]) -> str:
+    """What a unit is now, on one line."""
+    waits = f", waits for {', '.join(unit['blocked_by'])}" if unit["blocked_by"] else ""
+    reason = reason_of(unit)
+    return one_line(
+        f"{unit['chunk']}: {status_of(unit)} in {unit['phase']}{waits}{f': {reason}' if reason else ''}"
+    )
