@@ -6,12 +6,17 @@ A test compares the pages with what this makes, so a page cannot fall behind the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import duckdb
 
 from ve import errors
 from ve.config import settings
 from ve.configfile import encode
+from ve.store.migrate import create_views, migrate, views_sql
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/build.py from the code: change it there, then run `just docs`. -->\n"
@@ -52,7 +57,54 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"config.md": config_page, "errors.md": errors_page}
+VIEWS_INTRODUCTION = """\
+What can be asked in SQL: `ve history query`, `orch.history.query`, `POST /history/query`. One SELECT,
+read-only, at most 30 s and 100,000 rows. Every view but `units` and `board`, which a start reads, is made
+from the log of transitions, so no answer can disagree with it. Times are UTC timestamps without a zone; in
+answers they are RFC 3339 with `Z`. Durations are seconds; a state that lasts counts up to now. A column that
+holds JSON is text: take it apart with `json_extract_string`.
+
+The tables behind the views (`transition_log`, `journal`, `unit_state`, `board_state`) may change with any
+version; the views do not without a line in the [news](../news/README.md). `epochs` has one row a start of
+the daemon: `epoch`, `first_seq`, `started_at`, `version`.
+"""
+
+
+def views_page() -> str:
+    """Every view of the history: its sentence from views.sql, its columns from DuckDB."""
+    database = duckdb.connect()
+    migrate(database)
+    create_views(database)
+    lines = ["# Views of the history", "", NOTE, VIEWS_INTRODUCTION]
+    for title, found in view_comments(views_sql()):
+        lines += [f"## {title}", ""]
+        for name, sentence in found:
+            call = name.replace("(t)", "('2026-01-31T09:30:00Z')")
+            columns = database.execute(f"describe select * from {call}").fetchall()
+            named = ", ".join(f"`{column[0]}` {str(column[1]).lower()}" for column in columns)
+            said = sentence[0].upper() + sentence[1:]
+            lines += [f"### `{name}`", "", wrapped(said), "", wrapped(f"Columns: {named}."), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines that an editor shows whole."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+
+
+def view_comments(sql: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """(section, [(view, its sentence)]) of views.sql: a comment `-- name: sentence` before each view."""
+    parts = re.split(r"^-- ── (.+?) ─+$", sql, flags=re.MULTILINE)
+    for title, text in zip(parts[1::2], parts[2::2], strict=True):
+        blocks = re.findall(r"^-- ([a-z_]+(?:\(t\))?): (.+(?:\n--.*)*)", text, re.MULTILINE)
+        yield title, [(name, re.sub(r"\n-- ?", " ", said)) for name, said in blocks]
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "config.md": config_page,
+    "errors.md": errors_page,
+    "views.md": views_page,
+}
 
 
 def main() -> None:
