@@ -23,6 +23,7 @@ from msgspec import Struct
 from ve.errors import ConfigError, InvalidInput, RefusedError, UsageError, VeError
 
 MAX_BODY = 1024 * 1024  # bytes; a larger one is refused before it is read
+STRANGERS_BODY = 64 * 1024  # bytes that are read of somebody who may not come in
 TOO_LARGE = f"a body may have at most {MAX_BODY} bytes"
 LOGIN_CODE_S = 600.0  # a one-time address works once, for so long
 
@@ -202,8 +203,8 @@ class Gate:
             scope["state"]["via"] = self.access.check(scope)
             self._bound(scope)
         except Denied as denied:
-            if denied.problem.status == 413:
-                await self._let_finish(scope, receive)
+            if scope["type"] == "http":
+                await self._let_finish(scope, receive, denied.problem.status)
             await send_problem(scope["type"], denied.problem, send)
             return
 
@@ -219,10 +220,12 @@ class Gate:
         if not length.isdigit() or len(length) > 18 or int(length) > MAX_BODY:
             raise Denied(413, TOO_LARGE)
 
-    async def _let_finish(self, scope: Scope, receive: Receive) -> None:
-        """Most clients send all before they read; one that is a little over the limit shall hear why."""
-        length = single_headers(scope)[b"content-length"]
-        if length.isdigit() and len(length) < 18 and int(length) <= 2 * MAX_BODY:
+    async def _let_finish(self, scope: Scope, receive: Receive, status: int) -> None:
+        """Most clients send all before they read; one whose body is not too long shall hear why."""
+        lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+        length = lengths[0] if len(lengths) == 1 else b""
+        bearable = 2 * MAX_BODY if status == 413 else STRANGERS_BODY
+        if length.isdigit() and len(length) < 18 and int(length) <= bearable:
             while (await receive()).get("more_body"):
                 pass
 

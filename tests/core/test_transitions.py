@@ -366,7 +366,7 @@ LEGAL = (
     (asking(), {"answer", "retry", "prioritize", "pause", "unpause", "cancel", "merged"}),
     (attention("review", Phase.REVIEW),
      {"resolve", "retry", "prioritize", "pause", "unpause", "cancel", "merged"}),
-    (WAITS_FOR_YES, {"approve", "retry", "prioritize", "pause", "unpause", "cancel", "merged"}),
+    (WAITS_FOR_YES, {"approve", "prioritize", "pause", "unpause", "cancel", "merged"}),
     (running(), {"prioritize", "pause", "unpause", "cancel"}),
     (landing(SWAPPING), {"prioritize", "pause", "unpause"}),
 )  # fmt: skip
