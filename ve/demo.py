@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,12 +41,11 @@ def command(
     Makes a git repository in a temporary folder and needs no network. Exit code 0 only if every unit is
     DONE and the tests of the merged repository pass.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, ends what was started
     folder = Path(tempfile.mkdtemp(prefix="ve-demo-"))
     repository = folder / "events"
     try:
         return asyncio.run(Demo(repository, yes=yes, keep=keep).run())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; everything that the demo started was ended", file=sys.stderr)
         return 130
     finally:
@@ -69,12 +69,16 @@ class Demo:
         from ve import config, demo_project, paths
         from ve.orchestrator import Orchestrator
 
+        self._end_when_told()
         demo_project.create(self._repository)
         places = paths.find(self._repository)
         config.set_value(places, "slots", str(SLOTS))
         print(f"repository  {self._repository}")
-        orch = Orchestrator(self._repository, start=True)
+        # A future that no cancellation reaches: who is told to end while the daemon starts still ends it.
+        start = partial(Orchestrator, self._repository, start=True)
+        starting = asyncio.get_running_loop().run_in_executor(None, start)
         try:
+            orch = await asyncio.shield(starting)
             print(f"board       {orch.client.post('/login-codes')['url']}")
             print(f"chunks      {', '.join(demo_project.CHUNKS)} in {SLOTS} slots\n")
             cursor = orch.client.get("/status")["cursor"]
@@ -87,8 +91,22 @@ class Demo:
         finally:
             for task in self._answers:
                 task.cancel()
-            await asyncio.to_thread(stop_daemon, orch)
+            await asyncio.to_thread(stop_daemon, await starting)
         return self._verdict(units)
+
+    def _end_when_told(self) -> None:
+        """Any of the usual signals ends the showing, once; a second one must not disturb the cleaning up."""
+        loop, showing = asyncio.get_running_loop(), asyncio.current_task()
+        told: list[signal.Signals] = []
+
+        def end(number: signal.Signals) -> None:
+            told.append(number)
+            if showing is not None and len(told) == 1:
+                showing.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, end, number)
 
     async def _watch(self, orch: Orchestrator, cursor: str) -> list[UnitView]:
         """Follow the feed until every unit has ended, a line for each change that a person cares for."""

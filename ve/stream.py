@@ -32,7 +32,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import reactivex
 from msgspec.structs import replace
@@ -87,7 +87,9 @@ class Spine(Subject[Transition]):
         self._on_failure = on_failure
         self._emitting = False
 
-    def _on_next_core(self, value: Transition) -> None:
+    def on_next(self, value: Transition) -> None:
+        # In place of the stock one, whose lock and checks serve many threads and a subject that may end;
+        # this one has one thread (`submit` sees to it) and never ends.
         if self._emitting:
             raise RuntimeError("the stream was re-entered: a subscriber may submit, never emit")
         self._emitting = True
@@ -114,7 +116,7 @@ class View(reactivex.Observable[Transition]):
         return self._spine._subscribe_core(observer, scheduler)
 
 
-class _Request(Frozen, frozen=True, kw_only=True):
+class _Request(NamedTuple):
     commands: tuple[c.Command, ...]
     actor: str
     key: str | None
@@ -122,7 +124,7 @@ class _Request(Frozen, frozen=True, kw_only=True):
     reply: asyncio.Future[Reply]
 
 
-class _Pending(Frozen, frozen=True, kw_only=True):
+class _Pending(NamedTuple):
     """An emitted transition that is not durable yet, with what undoes it."""
 
     transition: Transition
@@ -229,9 +231,7 @@ class Stream:
             self._keys[key] = (key_hash, reply)
             if len(self._keys) > REMEMBERED_KEYS:
                 del self._keys[next(iter(self._keys))]
-        self._queue.append(
-            _Request(commands=tuple(commands), actor=actor, key=key, key_hash=key_hash, reply=reply)
-        )
+        self._queue.append(_Request(tuple(commands), actor, key, key_hash, reply))
         if not self._draining:
             self._drain()
         return reply
@@ -312,7 +312,7 @@ class Stream:
                 why=command.why(), origin=None, detail=command, board=index.board,
                 slots_used=index.slots_used, key=key, key_hash=key_hash, group=group,
             )  # fmt: skip
-            return _Pending(transition=transition, before=None, board_before=before_board)
+            return _Pending(transition, None, before_board)
         before = index.units.get(command.unit)
         outcome = decide(before, command, index.facts(before, command, now))
         if isinstance(outcome, Refused) or outcome is before:
@@ -324,7 +324,7 @@ class Stream:
             why=command.why(), origin=status_name(before.state) if before else None, detail=command,
             unit=after, slots_used=index.slots_used, key=key, key_hash=key_hash, group=group,
         )  # fmt: skip
-        return _Pending(transition=transition, before=before, board_before=None)
+        return _Pending(transition, before, None)
 
     def _redo(self, pending: _Pending) -> None:
         board = pending.transition.board

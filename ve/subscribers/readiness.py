@@ -42,9 +42,11 @@ class Readiness(Subscriber):
             return
         if transition.origin is None:
             self._remember(unit)
-        if transition.origin is None or not unit.live:
+        if unit.chunk.lower() in self._dependents and (transition.origin is None or not unit.live):
             for dependent in tuple(self._dependents.get(unit.chunk.lower(), ())):
                 self._check(dependent)
+        if not (unit.depends_on or unit.created_after):
+            return
         if not unit.live:
             self._forget(unit)
         elif isinstance(unit.state, QUEUED) and unit.worktree is None:
