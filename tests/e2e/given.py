@@ -204,7 +204,7 @@ class Orch:
         same = [u for u in self.ops.units() if u.chunk == chunk]
         return max(same, key=lambda u: (u.status not in ("DONE", "CANCELLED"), u.created_at))
 
-    async def until(self, predicate: Callable[[], T], timeout: float = WAIT_S) -> T:
+    async def until(self, predicate: Callable[[], T], within_s: float = WAIT_S) -> T:
         """The first true value of `predicate`, asked after each transition and each commit."""
         found = predicate()
         if found:
@@ -218,9 +218,9 @@ class Orch:
         stream = self.core.stream
         subscriptions = [stream.emitted.subscribe(look), stream.committed.subscribe(look)]
         try:
-            return await asyncio.wait_for(reached, timeout)
+            return await asyncio.wait_for(reached, within_s)
         except TimeoutError:
-            raise AssertionError(f"not reached in {timeout} s; {self.told()}") from None
+            raise AssertionError(f"not reached in {within_s} s; {self.told()}") from None
         finally:
             for subscription in subscriptions:
                 subscription.dispose()

@@ -25,6 +25,7 @@ from websockets.sync.client import ClientConnection, unix_connect
 from tests.e2e.given import Project, carriers
 from ve import paths
 from ve.client import Client
+from ve.proc import stop
 
 WAIT_S = 40.0
 LOUD = bool(os.environ.get("SOAK"))
@@ -182,11 +183,13 @@ class Ground:
     """A repository whose agents leave a trace of everything that they do, outside of it."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.project = Project(folder / "repo")
         self.root = self.project.root
         self.trace = folder / "trace"
         self.trace.write_text("")
         self.kills = 0
+        self.lives: list[Life] = []
 
     def chunk(self, name: str, *, asks: bool = False, **options: Any) -> str:
         steps = ""
@@ -203,7 +206,24 @@ class Ground:
         return self.project.chunk(name, steps, **options)
 
     def start(self, fault: str | None = None, **options: Any) -> Life:
-        return Life(self.root, fault, **options)
+        return self.life(self.root, fault, **options)
+
+    def life(self, root: Path, fault: str | None = None, **options: Any) -> Life:
+        """A daemon that is ended at the end of the test, however that ends."""
+        life = Life(root, fault, **options)
+        self.lives.append(life)
+        return life
+
+    def end(self) -> None:
+        """Kill what a failed test left: daemons, then the runs that outlive them."""
+        for life in self.lives:
+            if life.process.poll() is None:
+                life.kill()
+            life.close()
+        for runs in {life.places.runs_dir for life in self.lives}:
+            for place in runs.glob("*"):
+                if stop.kill(place):
+                    stop.kill_remains(place.name)
 
     def dies_at(self, fault: str, *chunks: str) -> bool:
         """Start with this fault, drive until the daemon dies; False where all was done before."""
@@ -239,9 +259,13 @@ class Ground:
         )
         expected = {(chunk, phase): 1 for chunk in chunks for phase in ("REVIEW", "COMPLETE")}
         expected |= {(chunk, "IMPLEMENT"): count for chunk, count in chunks.items()}
-        assert dict(dispatched) == expected
+        odd = life.sql(
+            "select seq, chunk, phase, command, why from transitions where command in ('RunEnded', 'Fail',"
+            " 'LandingRefused', 'RebaseConflict', 'BaseChanged') and why <> 'phase done' order by seq"
+        )
+        assert dict(dispatched) == expected, odd
         assert set(clean.values()) == {1}
-        assert len(clean) == sum(expected.values()), "every run ended well, once"
+        assert len(clean) == sum(expected.values()), f"every run ended well, once: {odd}"
         effects = Counter(tuple(line.split()) for line in self.trace.read_text().splitlines())
         assert dict(effects) == expected, "what the agents did outside was done once"
         self._judge_questions(life, chunks)
@@ -266,7 +290,7 @@ class Ground:
         rows = life.sql(
             "select idempotency_key, count(*) from transitions where idempotency_key is not null group by all"
         )
-        found = {key: count for key, count in rows}
+        found = {str(key): count for key, count in rows}
         assert all(count == 1 for key, count in found.items() if key in acknowledged)
         missing = [key for key in acknowledged if key not in found]
         assert not missing, f"acknowledged and lost: {missing}"

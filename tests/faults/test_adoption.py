@@ -8,14 +8,16 @@ import signal
 from pathlib import Path
 
 from tests.e2e.given import Gate, carriers
-from tests.faults.driver import Died, Ground, Life
+from tests.faults.driver import Died, Ground
 from ve import demo_project
 from ve.demo_project import CHUNKS
 
 
-def test_the_demo_comes_home_though_the_daemon_is_killed_in_the_middle_of_it(tmp_path: Path) -> None:
+def test_the_demo_comes_home_though_the_daemon_is_killed_in_the_middle_of_it(
+    ground: Ground, tmp_path: Path
+) -> None:
     root = demo_project.create(tmp_path / "events")
-    life = Life(root)
+    life = ground.life(root)
     life.client.post("/work-units", {"chunks": list(CHUNKS)})
     kills = 0
     for command in ("RunStarted", "Ask", "LandingStep"):
@@ -25,7 +27,7 @@ def test_the_demo_comes_home_though_the_daemon_is_killed_in_the_middle_of_it(tmp
             raise AssertionError("the daemon ended by itself") from None
         life.kill()
         kills += 1
-        life = Life(root)
+        life = ground.life(root)
         assert life.ready, life.error
     assert kills == 3
     life.done(*CHUNKS)
@@ -40,9 +42,8 @@ def test_the_demo_comes_home_though_the_daemon_is_killed_in_the_middle_of_it(tmp
     assert not carriers(place.name for place in life.places.runs_dir.glob("*"))
 
 
-def test_an_agent_that_works_on_while_there_is_no_daemon_is_adopted(tmp_path: Path) -> None:
+def test_an_agent_that_works_on_while_there_is_no_daemon_is_adopted(ground: Ground, tmp_path: Path) -> None:
     """The same process goes on; what it did meanwhile counts."""
-    ground = Ground(tmp_path)
     gate = Gate(tmp_path / "gate")
     ground.project.chunk("a", gate.step + '[[IMPLEMENT]]\nask = "Which?"\n[[IMPLEMENT]]\nrun = "true"\n')
     life = ground.start()
@@ -63,8 +64,9 @@ def test_an_agent_that_works_on_while_there_is_no_daemon_is_adopted(tmp_path: Pa
     life.stop()
 
 
-def test_an_agent_that_ended_while_there_was_no_daemon_is_not_run_again(tmp_path: Path) -> None:
-    ground = Ground(tmp_path)
+def test_an_agent_that_ended_while_there_was_no_daemon_is_not_run_again(
+    ground: Ground, tmp_path: Path
+) -> None:
     gate = Gate(tmp_path / "gate")
     ground.chunk("a")
     script = ground.root / "docs/chunks/a/script.toml"
@@ -85,8 +87,9 @@ def test_an_agent_that_ended_while_there_was_no_daemon_is_not_run_again(tmp_path
     life.stop()
 
 
-def test_a_run_whose_supervisor_died_with_the_daemon_is_lost_and_tried_again(tmp_path: Path) -> None:
-    ground = Ground(tmp_path)
+def test_a_run_whose_supervisor_died_with_the_daemon_is_lost_and_tried_again(
+    ground: Ground, tmp_path: Path
+) -> None:
     gate = Gate(tmp_path / "gate")
     ground.project.chunk("a", gate.step + '[[IMPLEMENT]]\nwrite = "work/a.txt"\ntext = "a\\n"\n')
     life = ground.start()
@@ -100,7 +103,8 @@ def test_a_run_whose_supervisor_died_with_the_daemon_is_lost_and_tried_again(tmp
     wait_readable(supervisor)
 
     life = ground.start()
-    assert not carriers([run])
+    life.until(lambda: all(u["run_id"] != run for u in life.units.values()) and bool(life.units))
+    assert not carriers([run]), "it counts as ended only when nothing of it is left"
     os.close(fd)
     os.close(os.open(gate.path, os.O_WRONLY))
     life.done("a")

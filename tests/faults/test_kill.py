@@ -33,8 +33,7 @@ def test_every_named_point_is_in_the_list() -> None:
 
 
 @pytest.mark.parametrize("half", [0, 1])
-def test_a_unit_killed_at_every_point_of_its_life_is_done_once(tmp_path: Path, half: int) -> None:
-    ground = Ground(tmp_path)
+def test_a_unit_killed_at_every_point_of_its_life_is_done_once(ground: Ground, half: int) -> None:
     ground.chunk("a", asks=True)
     ground.chunk("b", depends_on=["a"])
     life = ground.start()
@@ -52,8 +51,7 @@ def test_a_unit_killed_at_every_point_of_its_life_is_done_once(tmp_path: Path, h
 @pytest.mark.skipif(not SOAK, reason="for `just soak`")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_five_times_at_one_point_every_unit_is_done_once(tmp_path: Path, point: str) -> None:
-    ground = Ground(tmp_path)
+def test_killed_five_times_at_one_point_every_unit_is_done_once(ground: Ground, point: str) -> None:
     names = ["a", "b", "c", "d", "e"]
     for name in names:
         ground.chunk(name, asks=name == "a")

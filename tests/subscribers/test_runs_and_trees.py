@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.given import ME, WAIT_S, Gate, Orch, Project, carriers, writes
 from ve import commands as c
+from ve.proc.runfolder import read_lock
+from ve.subscribers import runs
 from ve.views import Transition
 
 
@@ -86,14 +92,24 @@ async def test_a_run_that_the_history_does_not_know_is_ended(
     assert not carriers([run])
 
 
+async def test_what_a_run_tells_is_read_also_where_its_nudge_does_not_come_through(
+    project: Project, orch: Orch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No server runs in this process, so no nudge ever arrives here."""
+    monkeypatch.setattr(runs, "LOOK_AGAIN_S", 0.1)
+    gate = Gate(tmp_path / "gate")
+    project.chunk("a", gate.step)
+    await orch.inject("a")
+    await gate.reached()
+    await orch.until(lambda: {"RunStarted", "SessionKnown"} <= set(orch.commands("a")))
+    assert orch.unit("a").status == "RUNNING"
+    gate.open()
+    await orch.done("a")
+
+
 async def test_a_run_whose_supervisor_is_killed_is_lost_and_nothing_of_it_is_left(
     project: Project, orch: Orch, tmp_path: Path
 ) -> None:
-    import os
-    import signal
-
-    from ve.proc.runfolder import read_lock
-
     gate = Gate(tmp_path / "gate")
     project.chunk("a", gate.step + writes("a"))
     await orch.inject("a")
@@ -135,16 +151,17 @@ async def test_slots_are_never_more_than_there_are_and_a_change_counts_at_once(
     project: Project, orch: Orch
 ) -> None:
     await orch.ops.set_config("slots", "1", actor=ME)
-    for name in ("a", "b", "d"):
+    for name in ("a", "b"):
         project.chunk(name)
     used: list[int] = []
     orch.core.stream.emitted.subscribe(lambda t: used.append(orch.core.stream.index.slots_used))
-    await orch.inject("a", "b", "d")
-    await orch.done("a")
+    await orch.inject("a", "b")
+    await orch.until(lambda: orch.commands("a").count("Dispatch") == 2)
     assert max(used) == 1
-    await orch.ops.set_config("slots", "3", actor=ME)
-    await orch.done("b", "d")
-    assert max(used) <= 3
+    await orch.ops.set_config("slots", "2", actor=ME)
+    await orch.until(lambda: max(used) == 2)
+    await orch.done("a", "b")
+    assert max(used) == 2
 
 
 async def test_draining_ends_what_runs_and_begins_nothing(

@@ -49,7 +49,8 @@ def _silent(_step: str) -> None:
 def ensure_root(worktrees_root: Path) -> None:
     """Make the folder for worktrees, and have git ignore it: with all of `.ve` where it is in there."""
     worktrees_root.mkdir(parents=True, exist_ok=True)
-    own = worktrees_root.parent if worktrees_root.parent.name.startswith(".ve") else worktrees_root
+    above = worktrees_root.parent
+    own = above if above.name == ".ve" or above.name.startswith(".ve-") else worktrees_root
     ignore = own / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
