@@ -116,7 +116,7 @@ class Client:
         }
         content = b""
         if method != "GET":
-            content = json.dumps(body if body is not None else {}).encode()
+            content = _encoded(body)
             headers["Content-Type"] = "application/json"
             headers["Idempotency-Key"] = key or os.urandom(16).hex()
         headers["Content-Length"] = str(len(content))
@@ -203,6 +203,15 @@ def _lost(what: str, how: str) -> UnavailableError:
         where=what,
         hint="See what is so now: ve orch ps; see the daemon: ve orch status",
     )
+
+
+def _encoded(body: Any) -> bytes:
+    text = json.dumps(body if body is not None else {}, ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:  # bytes of the command line that are no text
+        shown = ascii(text[max(error.start - 20, 0) : error.end]).strip("'")
+        raise InvalidInput("that is not UTF-8 text", where=shown, hint="Write it in UTF-8.") from error
 
 
 def _exchange(link: socket.socket, message: bytes) -> Answer:

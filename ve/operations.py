@@ -7,9 +7,7 @@ documents and the history is read here, off the loop, so that `decide` stays pur
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,7 +17,7 @@ import msgspec
 from ve import config as configuration
 from ve.agents import ADAPTERS
 from ve.choose import choose, waiting_behind
-from ve.chunks.document import ChunkDocument, find_cycle, folder_of, load
+from ve.chunks.document import ChunkDocument, folder_of, load
 from ve.chunks.names import check_name
 from ve.commands import (
     OPERATOR_VERBS,
@@ -35,6 +33,7 @@ from ve.commands import (
     Verb,
 )
 from ve.core import Core
+from ve.documents import dependencies, files_of, in_order, is_finished, new_unit_id
 from ve.errors import DocumentError, InvalidInput, NotFound, RefusedError, UnavailableError
 from ve.git import base as git
 from ve.rules.base import Refused
@@ -45,7 +44,6 @@ from ve.transitions import legal_verbs
 from ve.unit import Frozen, NeedsAttention, Phase, Running, WorkUnit, status_name, utcnow
 from ve.views import UnitView, view
 
-FINISHED_DOCUMENTS = ("ACTIVE", "SUPERSEDED", "HISTORICAL", "COMPOSITE")
 NOT_FROM_BODY = {"unit", "by", "in_base"}
 
 
@@ -177,12 +175,14 @@ class Operations:
         repo = self.core.places.common_dir
         if main is None or main not in git.checkouts_of(repo, base_ref):
             return
-        paths = git.uncommitted(main, [folder_of(name) for name in names])
+        folders = [folder_of(name) for name in names]
+        paths = git.uncommitted(main, [path for folder in folders for path in files_of(main, folder)])
         if paths:
+            wanted = [folder for folder in folders if any(path.startswith(f"{folder}/") for path in paths)]
             raise DocumentError(
                 f"not committed, so a worktree would not have it: {', '.join(paths)}",
                 where=str(main),
-                hint=f"git add {' '.join(paths)} && git commit",
+                hint=f"git add {' '.join(wanted)} && git commit",
             )
 
     # ── Verbs ──────────────────────────────────────────────────────────────────────────────────────
@@ -417,53 +417,6 @@ class Operations:
         return isinstance(unit.state, Running)
 
 
-def new_unit_id() -> str:
-    """`u` and 12 base32 characters."""
-    return "u" + base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
-
-
-def dependencies(document: ChunkDocument, override: Sequence[str] | None) -> tuple[str, ...]:
-    """What a chunk depends on: as the operator said, else as its document says."""
-    return tuple(override) if override is not None else (document.frontmatter.depends_on or ())
-
-
-def is_finished(name: str, read: Any) -> bool:
-    """Whether a chunk's document says that its work is in the base."""
-    try:
-        return load(name, read).frontmatter.status in FINISHED_DOCUMENTS
-    except (DocumentError, InvalidInput):
-        return False
-
-
-def in_order(documents: Sequence[ChunkDocument], override: Sequence[str] | None) -> list[ChunkDocument]:
-    """Dependencies before those that name them. Raises RefusedError naming a cycle."""
-    names = {document.name: document for document in documents}
-    wants = {
-        document.name: [
-            name
-            for name in (*dependencies(document, override), *document.frontmatter.created_after)
-            if name in names
-        ]
-        for document in documents
-    }
-    cycle = find_cycle(wants)
-    if cycle:
-        raise RefusedError(
-            f"a cycle of dependencies: {' -> '.join(cycle)}", hint="Remove one of them from depends_on."
-        )
-    ordered: dict[str, ChunkDocument] = {}
-
-    def place(name: str) -> None:
-        if name not in ordered:
-            for wanted in wants[name]:
-                place(wanted)
-            ordered[name] = names[name]
-
-    for name in names:
-        place(name)
-    return list(ordered.values())
-
-
 def convert(kind: type[Verb], values: dict[str, Any], *, allowed: set[str]) -> Verb:
     """A verb from a request's body. Raises InvalidInput that names the field."""
     fields = {f.name for f in msgspec.structs.fields(kind)} - NOT_FROM_BODY
@@ -487,7 +440,7 @@ def outcome(reply: Reply) -> Outcome:
     if isinstance(reply, Accepted):
         return Outcome(cursor=reply.cursor, units=tuple(view(unit) for unit in reply.units))
     if isinstance(reply, Refused):
-        raise RefusedError(reply.why, legal=reply.legal)
+        raise RefusedError(reply.why, hint=reply.hint, legal=reply.legal)
     assert isinstance(reply, Unavailable)
     doubt = (
         "it may still take effect, so repeat it with the same key" if reply.uncertain else "nothing was done"

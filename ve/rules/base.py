@@ -48,9 +48,10 @@ class Facts(Frozen, frozen=True, kw_only=True):
 
 
 class Refused(Frozen, frozen=True, kw_only=True):
-    """Why not, and the operator's verbs that are legal now."""
+    """Why not, what to do instead, and the operator's verbs that are legal now."""
 
     why: str
+    hint: str = ""
     legal: tuple[str, ...] = ()
     stale: bool = False
 

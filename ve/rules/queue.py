@@ -11,7 +11,8 @@ from ve.unit import Blocked, Ready, Running, WorkUnit, status_name
 
 def inject(_: None, cmd: c.Inject, facts: Facts) -> Outcome:
     if facts.live_unit:
-        return Refused(why=f"{cmd.chunk} is already queued as unit {facts.live_unit}")
+        why = f"{cmd.chunk} is already queued as unit {facts.live_unit}"
+        return Refused(why=why, hint=f"See how far it is: ve orch work-unit show {cmd.chunk}")
     if facts.collides:
         return Refused(why=f"{cmd.chunk} differs from the queued chunk {facts.collides} in case only")
     if facts.cycle:

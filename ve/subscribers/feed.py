@@ -72,7 +72,10 @@ class Feed(Subscriber):
     def _plan_wake(self) -> None:
         loop = asyncio.get_running_loop()
         due = self._woken_at + PACE_S * len(self.clients)
-        self._wake_handle = loop.call_at(max(due, loop.time()), self._wake)
+        if due <= loop.time():
+            self._wake()  # they read in their own turns, so also what this one still brings
+        else:
+            self._wake_handle = loop.call_at(due, self._wake)
 
     def _wake(self) -> None:
         self._wake_handle = None
