@@ -45,8 +45,8 @@ class Readiness(Subscriber):
         if unit.chunk.lower() in self._dependents and (transition.origin is None or not unit.live):
             for dependent in tuple(self._dependents.get(unit.chunk.lower(), ())):
                 self._check(dependent)
-        if not (unit.depends_on or unit.created_after):
-            return
+        if not (unit.depends_on or unit.created_after or isinstance(unit.state, Blocked)):
+            return  # it can wait for nothing, and does not
         if not unit.live:
             self._forget(unit)
         elif isinstance(unit.state, QUEUED) and unit.worktree is None:
