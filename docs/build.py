@@ -1,4 +1,6 @@
-"""Writes the pages of docs/reference that come from the code. Run: just docs
+"""Writes the pages of docs/reference that come from the code, and the figures of docs/design/benchmarks.md.
+
+Run: just docs
 
 A test compares the pages with what this makes, so a page cannot fall behind the code.
 """
@@ -6,7 +8,9 @@ A test compares the pages with what this makes, so a page cannot fall behind the
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import runpy
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +104,28 @@ def view_comments(sql: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         yield title, [(name, re.sub(r"\n-- ?", " ", said)) for name, said in blocks]
 
 
+BENCHMARKS = Path(__file__).parent / "design" / "benchmarks.md"
+FIGURES = re.compile(r"(<!-- figures -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+def benchmarks_page() -> str:
+    """The page with the figures that `just bench --json docs/design/benchmarks.json` has left."""
+    page = BENCHMARKS.read_text(encoding="utf-8")
+    measured = BENCHMARKS.with_suffix(".json")
+    if not measured.exists():
+        return page
+    told = json.loads(measured.read_text(encoding="utf-8"))
+    at = told["circumstances"]
+    module = runpy.run_path(str(BENCHMARKS.parents[2] / "tests" / "bench" / "figures.py"))
+    rows = [module["Figure"](**figure).row() for figure in told["figures"]]
+    where = (
+        f"Taken {at['taken_at']} on {at['cores']} cores, {at['memory_gib']} GiB, {at['system']}, Python "
+        f"{at['python']}; load {at['load_before']} before, {at['load_after']} after.\n"
+    )
+    table = "\n".join([wrapped(where), "", module["HEAD"], *rows]) + "\n"
+    return FIGURES.sub(lambda found: found[1] + table + found[2], page)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "errors.md": errors_page,
@@ -113,6 +139,8 @@ def main() -> None:
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make(), encoding="utf-8")
         print(f"docs/reference/{name}")
+    BENCHMARKS.write_text(benchmarks_page(), encoding="utf-8")
+    print("docs/design/benchmarks.md")
 
 
 if __name__ == "__main__":
