@@ -126,7 +126,7 @@ class Core:
         # The writer's thread gets the interpreter sooner when a burst is under way.
         sys.setswitchinterval(0.0005)
         # A full collection stops everything for as long as it scans the units (0.3 s for 10,000 of them).
-        gc.set_threshold(20_000, 20, 100)
+        gc.set_threshold(10_000, 5, 1_000)
         gc.freeze()
 
     def rest(self) -> None:

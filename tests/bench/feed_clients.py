@@ -31,7 +31,8 @@ class Client:
         self.seen = 0
         if token:
             request = (
-                f"GET /feed HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"GET /feed HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+                f"Upgrade: websocket\r\nConnection: Upgrade\r\n"
                 f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
                 f"Authorization: Bearer {token}\r\n\r\n"
             )
@@ -89,7 +90,10 @@ def main() -> None:
             if not data:
                 sys.exit("the server has gone")
     spent = cpu_seconds() - before
-    print(json.dumps({"missing": left, "cpu": spent, "messages": messages, "delays": sorted(delays)}), flush=True)
+    print(
+        json.dumps({"missing": left, "cpu": spent, "messages": messages, "delays": sorted(delays)}),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from ve.commands import BoardPaused, Inject, Prioritize
 from ve.config import Config
 from ve.core import Core
 from ve.daemon import ensure_token
-from ve.operations import new_unit_id
+from ve.documents import new_unit_id
 from ve.paths import find
 from ve.server import Server
 from ve.unit import Phase

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+HEAD = "| figure | measured | peer | ratio | to reach | reached |\n| --- | ---: | ---: | ---: | --- | --- |"
+
 
 class Figure(NamedTuple):
     """One row: what was measured, the peer of the same run, and what it should reach."""

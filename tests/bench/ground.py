@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,7 +89,7 @@ PLAN: Final = "# Implementation Plan\n\n## Approach\n\nWrite {name} to a file of
 
 
 def chunk(name: str, script: str, *, planned: bool = True) -> dict[str, str]:
-    """The documents of a chunk whose agent does what `script` says; without a plan its first phase is PLAN."""
+    """The documents of a chunk whose agent does what `script` says; unplanned, its first phase is PLAN."""
     folder = f"docs/chunks/{name}"
     return {
         f"{folder}/GOAL.md": GOAL.format(name=name),
@@ -111,15 +112,10 @@ def end(pid: int) -> None:
     """Have a child of this process end by SIGTERM, and wait for it."""
     with identity.pidfd(pid) as fd:
         os.kill(pid, signal.SIGTERM)
-        if fd is not None:
-            import select
-
-            if not select.select([fd], [], [], END_S)[0]:
-                os.kill(pid, signal.SIGKILL)
-    try:
+        if fd is not None and not select.select([fd], [], [], END_S)[0]:
+            os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # somebody has collected it already
         os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass  # somebody has collected it already
 
 
 def memory(pid: int) -> dict[str, float]:

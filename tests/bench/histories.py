@@ -12,8 +12,8 @@ from ground import progress
 from ve.commands import BoardPaused, Inject
 from ve.config import Config
 from ve.core import Core
+from ve.documents import new_unit_id
 from ve.frames import encoder, frame
-from ve.operations import new_unit_id
 from ve.paths import Places
 from ve.store.file import History
 from ve.store.rows import Batch, JsonEntry, UnitRow
@@ -83,9 +83,7 @@ def _batch(epoch: str, first: int, count: int) -> Batch:
             )  # fmt: skip
             entries.append(JsonEntry(frame(transition)))
         last = seq + LIFE - 1
-        units.append(
-            UnitRow(done.id, done.chunk, 1, "DONE", live=False, seq=last, text=encoder.encode(done))
-        )
+        units.append(UnitRow(done.id, done.chunk, 1, "DONE", live=False, seq=last, text=encoder.encode(done)))
     return Batch(entries=list(entries), units=units, board=None, first_seq=first, last_seq=first + count - 1)
 
 

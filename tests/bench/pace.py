@@ -1,19 +1,8 @@
-"""Pauses of an offered load. Benchmarks may wait for time, tests may not: so it has a name of its own."""
+"""An offered load: so many events a second, whatever becomes of them."""
 
 from __future__ import annotations
 
 import asyncio
-
-
-async def pause(seconds: float) -> None:
-    """Go on after this long."""
-    loop = asyncio.get_running_loop()
-    over = loop.create_future()
-    handle = loop.call_later(seconds, over.set_result, None)
-    try:
-        await over
-    finally:
-        handle.cancel()
 
 
 class Pace:
@@ -28,4 +17,4 @@ class Pace:
         self._next += self._interval
         left = self._next - asyncio.get_running_loop().time()
         if left > 0:
-            await pause(left)
+            await asyncio.sleep(left)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
+import platform
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from figures import Figure  # noqa: E402
+from figures import HEAD, Figure  # noqa: E402
 
 
 def figures(names: list[str]) -> Iterator[Figure]:
@@ -24,6 +27,20 @@ def figures(names: list[str]) -> Iterator[Figure]:
     for path in sorted(HERE.glob("bench_*.py")):
         if not names or path.stem[6:] in names:
             yield from importlib.import_module(path.stem).measure()
+
+
+def circumstances(load_before: float) -> dict[str, object]:
+    """What a reader has to know of where and when the figures were taken."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "taken_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_before": round(load_before, 1),
+        "load_after": round(os.getloadavg()[0], 1),
+    }
 
 
 def main() -> int:
@@ -36,13 +53,16 @@ def main() -> int:
     if unknown := set(wanted.names) - known:
         print(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
         return 2
-    print("| figure | measured | peer | ratio | to reach | reached |\n| --- | ---: | ---: | ---: | --- | --- |")
+    load_before = os.getloadavg()[0]
+    print(HEAD)
     found = []
     for figure in figures(wanted.names):
         found.append(figure)
         print(figure.row(), flush=True)
     if wanted.json:
-        wanted.json.write_text(json.dumps([figure._asdict() for figure in found], indent=1) + "\n")
+        rows = [figure._asdict() for figure in found]
+        told = {"circumstances": circumstances(load_before), "figures": rows}
+        wanted.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return 1 if any(figure.reached is False for figure in found) else 0
 
 

@@ -71,6 +71,11 @@ class Ledger(Subscriber):
         log.error("the ledger failed, commands are refused until a new start: %s", reason)
         self.core.suspended(f"the ledger failed, start again: {reason}", keep=self._sent)
 
+    @property
+    def behind(self) -> int:
+        """Durable transitions that wait for a pause to be put into columns."""
+        return self._writer.pending
+
     def begin(self) -> None:
         """Start writing."""
         self._sent = self.core.stream.durable_seq

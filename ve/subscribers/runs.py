@@ -90,6 +90,9 @@ class Runs(Subscriber):
             if not self._none_left.is_set():
                 self._note_end()
             return
+        now = self.core.stream.unit(unit.id)
+        if now is None or now.run != run:
+            return  # it has ended since: what was read at its end is durable only now
         state = unit.state
         wanted = isinstance(state, Running) and not state.stop
         if wanted and unit.worktree is not None and run not in self._active:
