@@ -89,7 +89,7 @@ async def _all(folder: Path) -> list[Figure]:
         progress(f"core: burst {turn + 1} of {TURNS}, after the raw pipeline's")
         raw.append((await raw_pipeline.run(folder, BURST + turn, 0))[0])
         bursts.append(await _offer(core, ids, BURST, 0))
-        while core.ledger.behind:  # a burst begins where a daemon at rest is: with everything folded
+        while core.ledger.behind:  # noqa: ASYNC110 - a burst begins at rest, with everything folded
             await asyncio.sleep(0.2)
         await asyncio.sleep(REST_S)
     await core.close()
