@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 from dulwich.errors import NotTreeError
-from dulwich.graph import find_merge_base
 from dulwich.merge import merge_blobs
 from dulwich.objects import Blob, ObjectID, SubmoduleEncountered, Tree
 from dulwich.repo import Repo
@@ -27,7 +26,7 @@ from ve.errors import GitError
 from ve.git import attributes
 from ve.git.commit import write_commit
 from ve.git.landing import fast_forward_worktree as fast_forward_worktree
-from ve.git.repo import commit_of, common_dir, git_dir, hexname, identity, opened, reaches
+from ve.git.repo import commit_of, common_dir, git_dir, hexname, identity, merge_bases, opened, reaches
 from ve.git.run import git, git_bytes, run, z_paths
 
 EXCERPT_BYTES = 4_000
@@ -92,7 +91,7 @@ def integrate(
 
 
 def _merged_tree(repo: Repo, common_dir: Path, ours: ObjectID, theirs: ObjectID) -> ObjectID | Conflict:
-    bases = find_merge_base(repo, [ours, theirs])
+    bases = merge_bases(repo, ours, theirs)
     base = commit_of(repo, bases[0]).tree if bases else None
     merger = _Trees(repo)
     tree = merger.merge(base, commit_of(repo, ours).tree, commit_of(repo, theirs).tree, b"")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dulwich.errors import NotGitRepository
-from dulwich.graph import find_merge_base
 from dulwich.objects import Commit, ObjectID, Tag, Tree
 from dulwich.repo import (
     InvalidWorktreeConfiguration,
@@ -24,6 +23,7 @@ from dulwich.repo import (
 
 from ve.errors import GitError
 from ve.git.objects import write_without_locks
+from ve.git.run import run
 
 _FALLBACK_IDENTITY = b"ve <ve@localhost>"
 
@@ -91,12 +91,23 @@ def tree_of(repo: Repo, name: str | bytes) -> Tree:
 
 
 def reaches(repo: Repo, commit: str | bytes, of: str | bytes) -> bool:
-    """Whether `of` contains `commit`."""
+    """Whether `of` contains `commit`. Git answers: see `merge_bases`."""
     wanted, tip = hexname(commit), hexname(of)
     if wanted == tip:
         return True
     commit_of(repo, wanted), commit_of(repo, tip)
-    return bool(find_merge_base(repo, [wanted, tip]) == [wanted])
+    asked = ["merge-base", "--is-ancestor", wanted.decode(), tip.decode()]
+    return run(asked, Path(os.fsdecode(repo.commondir())), ok=(0, 1))[0] == 0
+
+
+def merge_bases(repo: Repo, one: ObjectID, other: ObjectID) -> list[ObjectID]:
+    """All merge bases of two commits, as git finds them.
+
+    dulwich orders its search by commit times alone and misses a base among commits of one second.
+    """
+    asked = ["merge-base", "--all", one.decode(), other.decode()]
+    found = run(asked, Path(os.fsdecode(repo.commondir())), ok=(0, 1))[1]
+    return [ObjectID(line) for line in found.split()]
 
 
 def identity(repo: Repo) -> bytes:

@@ -10,6 +10,7 @@ as git does it:
                                                           4,000 files on its workers (0.75 of the time)
     status                            base, checkout      17 to 42 times slower there
     add -A, write-tree, commit        commit, salvage     clean filters, ignore rules; 3 to 8 times slower
+    merge-base                        repo                dulwich goes by commit times, and errs in one second
     merge-tree --write-tree           merge               renames: it has no rename detection; merge drivers
     merge --no-commit, ls-files -u,   merge               conflicts in a worktree for an agent to resolve
     diff --check
