@@ -104,12 +104,12 @@ class Run:
             self.nudge.want()
             while self.agent.status is None:
                 self._turn(self._next())
+            self.nudge.close()
             left = self.agent.sweep()
             self._drain()
             outcome = self._outcome(left[1])
         for sink in self.pipes.values():
             sink.close()
-        self.nudge.close()
         return {
             **outcome,
             "started_at": began,
@@ -187,7 +187,7 @@ class Run:
         """Read what the pipes still hold. Who else kept them open cannot make us wait."""
         deadline = time.monotonic() + DRAIN_S
         while time.monotonic() < deadline:
-            ready = [fd for fd, _ in self.poll.poll(0) if fd != self.wake]
+            ready = [fd for fd, _ in self.poll.poll(0) if fd in self.pipes]
             if not ready or sum(map(self._read, ready)) == 0:
                 return
 
@@ -265,7 +265,10 @@ def main() -> None:
     except OSError as error:
         os.write(1, f"refused {error.strerror}\n".encode())
         return
-    os.write(1, f"claimed {os.getpid()}\n".encode())
+    try:
+        os.write(1, f"claimed {os.getpid()}\n".encode())
+    except BrokenPipeError:
+        pass  # the daemon was killed meanwhile; the next one finds the lock
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

@@ -121,7 +121,8 @@ class Terminal:
         finally:
             late.cancel()
             feed.close()
-        raise AssertionError(f"not reached: { {name: unit['status'] for name, unit in units.items()} }")
+        seen = {name: (unit["status"], unit["attention_reason"]) for name, unit in units.items()}
+        raise AssertionError(f"not reached: {seen}")
 
     def status(self, chunk: str, status: str) -> dict[str, Any]:
         """The unit once it has this status."""

@@ -93,6 +93,23 @@ def test_a_spare_whose_parent_dies_claims_nothing_and_ends() -> None:
     assert (process.returncode, answer) == (0, b"")
 
 
+def test_a_spare_whose_parent_dies_in_the_middle_of_the_claim_runs_what_it_claimed(bench: Bench) -> None:
+    # given: an order, and nobody who reads the answer
+    run = bench.shell("echo done")
+    ours, theirs = os.pipe()
+    os.close(ours)
+
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(PROGRAM)], stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.PIPE
+    )
+    os.close(theirs)
+    _, said = process.communicate(f"{run}\n".encode(), timeout=10)
+
+    assert (process.returncode, said) == (0, b"")
+    assert isinstance(watch.state(run), watch.Ended)
+    assert (run / "output").read_bytes() == b"done\n"
+
+
 async def test_a_folder_that_is_gone_is_refused_with_the_reason(bench: Bench) -> None:
     with pytest.raises(RunError, match="No such file or directory"):
         await bench.supervisors.start(bench.root / "runs" / "nowhere")

@@ -333,6 +333,50 @@ async def test_a_daemon_that_hangs_does_not_delay_the_run(bench: Bench) -> None:
     assert (run / "output").stat().st_size == 20000 * 101
 
 
+LATE = f"""
+import select, sys
+sys.path.insert(0, {str(PROGRAM.parent.parent)!r})
+from ve import supervise
+drain = supervise.Run._drain
+
+def after_the_answer(run):
+    if run.nudge.sock is not None:
+        select.select([run.nudge.sock], [], [], 5)
+    drain(run)
+
+supervise.Run._drain = after_the_answer
+supervise.main()
+"""
+
+
+async def test_a_daemon_that_answers_when_the_agent_has_just_ended_costs_no_run(bench: Bench) -> None:
+    # given: a daemon that answers a nudge once the agent is gone, and a supervisor that is as slow
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        agent = runfolder.read_agent(run)
+        await until(lambda: agent is None or not alive(agent.pid))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    path = str(bench.root / "s")
+    server = await asyncio.start_unix_server(answer, path)
+    run = bench.shell("echo one", nudge=NudgeTo(path, "t"))
+
+    # when
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", LATE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said = (await process.communicate(f"{run}\n".encode()))[1]
+    server.close()
+
+    # then
+    assert (process.returncode, said) == (0, b"")
+    exit = runfolder.read_exit(run)
+    assert exit is not None and exit.how == "exited"
+    assert (run / "output").read_bytes() == b"one\n"
+
+
 async def test_a_run_whose_folder_was_removed_ends_and_says_so(bench: Bench) -> None:
     run = bench.shell("echo up; read line < fifo", cwd=str(bench.root))
     os.mkfifo(bench.root / "fifo")

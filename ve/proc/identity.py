@@ -25,7 +25,7 @@ def start_time(pid: int) -> int | None:
     """Field 22 of /proc/PID/stat; None when the process is gone or only waits to be reaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 

@@ -160,8 +160,12 @@ def read_spec(run_dir: Path) -> Spec | None:
 
 def read_lock(run_dir: Path) -> Lock | None:
     """None: nobody claimed the run. A torn lock is one of process 0, which is nobody's."""
-    lock = _read(run_dir / "lock", Lock)
-    return Lock(0, 0, "") if lock is None and (run_dir / "lock").exists() else lock
+    try:
+        return msgspec.json.decode((run_dir / "lock").read_bytes(), type=Lock)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
+        return Lock(0, 0, "")
 
 
 def read_agent(run_dir: Path) -> AgentRecord | None:

@@ -132,7 +132,9 @@ class Runs(Subscriber):
     async def _begin(self, unit: WorkUnit, run: str) -> None:
         """Write the run's folder and hand it to a supervisor."""
         folder = self.folder(run)
-        token = secrets.token_urlsafe(24)
+        # A supervisor that an earlier daemon gave this order may read the folder as it was: same token.
+        spec = await asyncio.to_thread(runfolder.read_spec, folder)
+        token = spec.nudge.token if spec and spec.nudge else secrets.token_urlsafe(24)
         try:
             async with self.core.in_tree(unit.id):
                 await self.core.git(self._reopen_document, unit)
