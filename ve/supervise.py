@@ -241,6 +241,14 @@ def _say(text: str) -> None:
         return
 
 
+def _answer(text: str) -> None:
+    """To whoever gave the order; if it was killed meanwhile, the next one finds the lock."""
+    try:
+        os.write(1, text.encode())
+    except BrokenPipeError:
+        return
+
+
 def main() -> None:
     """Wait as a spare, claim, run."""
     if os.getsid(0) != os.getpid():
@@ -263,12 +271,9 @@ def main() -> None:
     try:
         claim(folder)
     except OSError as error:
-        os.write(1, f"refused {error.strerror}\n".encode())
+        _answer(f"refused {error.strerror}\n")
         return
-    try:
-        os.write(1, f"claimed {os.getpid()}\n".encode())
-    except BrokenPipeError:
-        pass  # the daemon was killed meanwhile; the next one finds the lock
+    _answer(f"claimed {os.getpid()}\n")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

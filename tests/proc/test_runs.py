@@ -100,7 +100,10 @@ def test_a_spare_whose_parent_dies_in_the_middle_of_the_claim_runs_what_it_claim
     os.close(ours)
 
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(PROGRAM)], stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.PIPE
+        [sys.executable, "-I", "-S", str(PROGRAM)],
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
     )
     os.close(theirs)
     _, said = process.communicate(f"{run}\n".encode(), timeout=10)

@@ -365,7 +365,13 @@ async def test_a_daemon_that_answers_when_the_agent_has_just_ended_costs_no_run(
 
     # when
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-c", LATE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        sys.executable,
+        "-I",
+        "-c",
+        LATE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     said = (await process.communicate(f"{run}\n".encode()))[1]
     server.close()
