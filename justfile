@@ -42,6 +42,10 @@ docs:
 soak *args:
     SOAK=1 {{bin}}python -m pytest tests/faults --timeout 1800 {{args}}
 
+# The real agents in every way to fail, also the slow ones (some two minutes)
+clients *args:
+    CLIENTS=all {{bin}}python -m pytest -n 2 tests/agents tests/e2e tests/faces/test_demo_agent.py --timeout 600 {{args}}
+
 # Search the state machine breadth first, some millions of states (minutes)
 model:
     MODEL=large {{bin}}python -m pytest tests/core/test_model.py --timeout 1800 -s

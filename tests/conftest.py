@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-for _name in [name for name in os.environ if name.startswith(("GIT_", "VE_"))]:
+_KEPT = "VE_TEST_CLIENTS"
+for _name in [name for name in os.environ if name.startswith(("GIT_", "VE_")) and name != _KEPT]:
     del os.environ[_name]
 os.environ["GIT_CONFIG_GLOBAL"] = "/dev/null"
 os.environ["GIT_CONFIG_SYSTEM"] = "/dev/null"

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ve import configfile
-from ve.config import PHASES, AgentConfig, Config, flatten, load, set_value, settings
+from ve.config import flatten, load, set_value, settings
+from ve.configfields import PHASES, AgentConfig, Config
 from ve.errors import ConfigError
 from ve.paths import Places, find
 
@@ -56,6 +57,14 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "server.host": ("::1", "::1"),
     "server.port": ("8080", 8080),
     "phase.REVIEW.agent": ("codex", "codex"),
+    "phase.REVIEW.idle_s": ("60", 60.0),
+    "phase.PLAN.wall_s": ("600", 600.0),
+    "chunk.parser.agent": ("codex", "codex"),
+    "agents.my-agent.adapter": ("command", "command"),
+    "agents.claude.base_url": ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+    "agents.claude.max_turns": ("40", 40),
+    "agents.claude.budget_usd": ("2.5", 2.5),
+    "agents.claude.repo_config": ("true", True),
     "agents.claude.command": ("/opt/claude", "/opt/claude"),
     "agents.my-agent.model": ("größe", "größe"),
     "agents.claude.args": ("--one 'two words'", ("--one", "two words")),
@@ -243,6 +252,9 @@ def test_an_agent_must_be_one_that_exists_once_the_names_are_known(places: Place
         load(places, {}, known_agents=("script", "claude"))
     assert caught.value.where == f"{path}:3"
     local(places, '[agents.claud]\ncommand = "x"\n')
+    with pytest.raises(ConfigError, match=r"`agents\.claud` is no agent that there is: claude, script"):
+        load(places, {}, known_agents=("script", "claude"))
+    local(places, '[agents.claud]\nadapter = "claude"\n')
     assert load(places, {}, known_agents=("script", "claude")).config.phase["REVIEW"].agent == "claud"
 
 

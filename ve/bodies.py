@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from ve.attention import ClosedLane, Group
 from ve.commands import Verb
 from ve.operations import NOT_FROM_BODY, Setting
 from ve.views import UnitView
@@ -59,6 +60,13 @@ class UnitsAnswer(CursorAnswer, kw_only=True):
     """Several units, as they are at the cursor."""
 
     units: tuple[UnitView, ...]
+
+
+class AttentionAnswer(CursorAnswer, kw_only=True):
+    """What needs a person, by cause, and which backends take nothing; as it is at the cursor."""
+
+    groups: tuple[Group, ...]
+    lanes: tuple[ClosedLane, ...]
 
 
 class Settings(Struct, kw_only=True):

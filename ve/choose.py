@@ -7,7 +7,7 @@ age. Units that cannot run now are sorted out before slots are counted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from ve.index import Index
@@ -24,23 +24,33 @@ class Choice(Frozen, frozen=True, kw_only=True):
     why: dict[str, str]
 
 
-def waiting_behind(units: Iterable[WorkUnit]) -> dict[str, int]:
-    """How many live units wait for each chunk, directly or through others."""
-    dependents: defaultdict[str, set[str]] = defaultdict(set)
+def dependents(units: Iterable[WorkUnit]) -> dict[str, set[str]]:
+    """Who waits for each chunk directly; what has begun waits for nobody. Names in lower case."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
     for unit in units:
-        for name in unit.depends_on:
-            dependents[name.lower()].add(unit.chunk.lower())
-    counts: dict[str, int] = {}
-    for chunk in dependents:
-        seen: set[str] = set()
-        stack = list(dependents[chunk])
-        while stack:
-            name = stack.pop()
+        if unit.worktree is None:
+            for name in (*unit.depends_on, *unit.created_after):
+                found[name.lower()].add(unit.chunk.lower())
+    return dict(found)
+
+
+def behind(chunks: Iterable[str], waiting: Mapping[str, set[str]]) -> set[str]:
+    """Who waits for any of these chunks, directly or through others; they themselves are not counted."""
+    own = {chunk.lower() for chunk in chunks}
+    seen: set[str] = set()
+    stack = list(own)
+    while stack:
+        for name in waiting.get(stack.pop(), ()):
             if name not in seen:
                 seen.add(name)
-                stack.extend(dependents.get(name, ()))
-        counts[chunk] = len(seen - {chunk})
-    return counts
+                stack.append(name)
+    return seen - own
+
+
+def waiting_behind(units: Iterable[WorkUnit]) -> dict[str, int]:
+    """How many live units wait for each chunk, directly or through others."""
+    waiting = dependents(units)
+    return {chunk: len(behind((chunk,), waiting)) for chunk in waiting}
 
 
 def choose(

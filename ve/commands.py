@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar, Literal
 
-from ve.config import Config
+from ve.configfields import Config
 from ve.unit import (
     BaseMoved,
     Checked,
@@ -19,6 +19,7 @@ from ve.unit import (
     Evidence,
     Frozen,
     Integrated,
+    Meter,
     Phase,
     ReviewDecision,
     Swapping,
@@ -169,6 +170,8 @@ class Failed(Frozen, tag_field="type", tag="failed", frozen=True, kw_only=True):
     reason: str
     evidence: Evidence | None = None
     retry: bool = True
+    session_gone: bool = False
+    """The conversation to go on with does not exist any more: the next run begins a new one."""
 
 
 class Stalled(Frozen, tag_field="type", tag="stalled", frozen=True, kw_only=True):
@@ -210,6 +213,7 @@ class RunEnded(RunCommand, frozen=True, kw_only=True):
 
     exit: Exit
     usage: Usage | None = None
+    meter: Meter | None = None
     ended_at: datetime | None = None
 
     def why(self) -> str:

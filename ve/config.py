@@ -1,6 +1,6 @@
 """The one configuration: typed, frozen, validated whole.
 
-Rule: a value is described once, as a field below. Reading, errors, environment names, `flatten`
+Rule: a value is described once, as a field of `configfields`. Reading, errors, environment names, `flatten`
 and the documentation all come from the fields. Three sources, later ones win: `ve.toml` in the
 repository's root (committed), `config.toml` in the state folder (what `ve orch config set`
 writes), then environment variables `VE_…`. One bad line anywhere and nothing is applied.
@@ -14,209 +14,23 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from ve import configfile
+from ve.configfields import CHUNK, NAME, PHASES, Config
 from ve.errors import ConfigError
 from ve.paths import Places
-
-PHASES = ("GOAL", "PLAN", "IMPLEMENT", "REBASE", "REVIEW", "COMPLETE")
-"""The names that a section `[phase.NAME]` may have; `unit.Phase` builds on this file, a test compares."""
 
 RESERVED_VARIABLES = ("VE_RUN_", "VE_FAULT")
 """Prefixes of variables that `ve` itself sets for its runs: never configuration."""
 
-_SECONDS = {"allowed": "a number of seconds above 0, at most 31536000 (a year)"}
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z"
-_REF = r"^(?!-)(?!.*\.\.)[^\s\x00-\x1f\x7f~^:?*\[\\]+\Z"
-_RELATIVE = r"^(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-\x1f\x7f]+\Z"
 
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-Command = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]*\S[^\x00]*\Z")]
-AgentName = Annotated[str, Meta(pattern=_NAME)]
-RelativePath = Annotated[str, Meta(pattern=_RELATIVE)]
-_AGENT_ALLOWED = {"allowed": "an agent's name: letters, digits, `_` and `-`, at most 40"}
-_COMMAND_ALLOWED = {"allowed": "a command line for the shell, not empty"}
-
-
-class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """How long and how often a run may try."""
-
-    idle_s: Annotated[
-        Seconds, Meta(description="A run without any output for this long is ended.", extra=_SECONDS)
-    ] = 900.0
-    wall_s: Annotated[Seconds, Meta(description="A run that takes this long is ended.", extra=_SECONDS)] = (
-        7200.0
-    )
-    retries: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=100,
-            description="How often a failed phase is tried again before a person is asked.",
-            extra={"allowed": "a whole number from 0 to 100"},
-        ),
-    ] = 2
-    review_rounds: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=100,
-            description="Rounds of review feedback before a person is asked.",
-            extra={"allowed": "a whole number from 1 to 100"},
-        ),
-    ] = 3
-    retry_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=86_400,
-            description="Seconds before the first retry; each later one waits twice as long.",
-            extra={"allowed": "a number of seconds from 0 to 86400 (a day)"},
-        ),
-    ] = 1.0
-
-
-class Worktree(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where units work, and what their folders need."""
-
-    root: Annotated[
-        Command | None,
-        Meta(
-            description="The folder for worktrees; relative to the main worktree.",
-            extra={"allowed": "a path, not empty"},
-        ),
-    ] = None
-    retain: Annotated[
-        bool,
-        Meta(
-            description="Keep a unit's worktree after its merge.",
-            extra={"allowed": "true or false"},
-        ),
-    ] = False
-    copy: Annotated[
-        tuple[RelativePath, ...],
-        Meta(
-            description="Files copied into each new worktree, such as .env; never committed by `ve`.",
-            extra={"allowed": "a list of paths inside the repository, without `..`"},
-        ),
-    ] = ()
-    setup: Annotated[
-        Command | None,
-        Meta(
-            description="A command run in each new worktree, once a person approved it.",
-            extra=_COMMAND_ALLOWED,
-        ),
-    ] = None
-
-
-class Landing(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a merge must pass."""
-
-    check: Annotated[
-        Command | None,
-        Meta(
-            description="A command that must succeed on the merged tree, once a person approved it.",
-            extra=_COMMAND_ALLOWED,
-        ),
-    ] = None
-
-
-class Server(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the daemon listens beside its Unix socket."""
-
-    host: Annotated[
-        str,
-        Meta(
-            pattern=r"^[A-Za-z0-9.:_-]+\Z",
-            description="The address to listen on; only this machine unless told otherwise.",
-            extra={"allowed": "a host name or address, such as 127.0.0.1"},
-        ),
-    ] = "127.0.0.1"
-    port: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=65_535,
-            description="The port to listen on; 0 takes a free one.",
-            extra={"allowed": "a whole number from 0 to 65535"},
-        ),
-    ] = 0
-
-
-class PhaseConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is different in one phase."""
-
-    agent: Annotated[AgentName | None, Meta(description="The agent of this phase.", extra=_AGENT_ALLOWED)] = (
-        None
-    )
-
-
-class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one agent is started."""
-
-    command: Annotated[
-        Command | None,
-        Meta(
-            description="The program to run, by name or path.",
-            extra={"allowed": "a program's name or path, not empty"},
-        ),
-    ] = None
-    model: Annotated[
-        Command | None,
-        Meta(description="The model to ask for.", extra={"allowed": "a model's name, not empty"}),
-    ] = None
-    args: Annotated[
-        tuple[str, ...],
-        Meta(description="Arguments added to the agent's own.", extra={"allowed": "a list of texts"}),
-    ] = ()
-    env: Annotated[
-        dict[str, str],
-        Meta(
-            description="Environment variables for the agent.",
-            extra={"allowed": "a table of names and texts"},
-        ),
-    ] = {}
-
-
-class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings; a section is a struct, a section per name a mapping of structs."""
-
-    base: Annotated[
-        Annotated[str, Meta(pattern=_REF)] | None,
-        Meta(
-            description="The branch that units start from and land on; else the one checked out.",
-            extra={"allowed": "a branch's name"},
-        ),
-    ] = None
-    slots: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=256,
-            description="How many runs may be alive at once.",
-            extra={"allowed": "a whole number from 1 to 256"},
-        ),
-    ] = 4
-    agent: Annotated[AgentName, Meta(description="The agent that does the work.", extra=_AGENT_ALLOWED)] = (
-        "script"
-    )
-    land: Annotated[
-        Literal["auto", "approve"],
-        Meta(
-            description="Whether finished work lands by itself or once a person approved it.",
-            extra={"allowed": "auto or approve"},
-        ),
-    ] = "auto"
-    limits: Limits = Limits()
-    worktree: Worktree = Worktree()
-    landing: Landing = Landing()
-    server: Server = Server()
-    phase: dict[str, PhaseConfig] = {}
-    agents: dict[str, AgentConfig] = {}
+NAMED = ("phase", "chunk", "agents")
+"""Tables that hold a section for each name."""
 
 
 class Loaded(NamedTuple):
@@ -348,7 +162,8 @@ def _setting_of(key: str) -> Setting | None:
     if len(parts) == 3:
         if parts[0] == "phase" and parts[1] not in PHASES:
             return None
-        if parts[0] == "agents" and not re.match(_NAME, parts[1]):
+        pattern = {"agents": NAME, "chunk": CHUNK}.get(parts[0])
+        if pattern and not re.match(pattern, parts[1]):
             return None
         parts[1] = "NAME"
     generic = ".".join(parts)
@@ -379,7 +194,7 @@ def _leaves(table: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tup
     """Paths with their values; a table that is a value itself (`agents.NAME.env`) is not entered."""
     for name, value in table.items():
         path = (*above, name)
-        is_section = not above or (len(above) == 1 and above[0] in ("phase", "agents"))
+        is_section = not above or (len(above) == 1 and above[0] in NAMED)
         if isinstance(value, dict) and is_section:
             yield from _leaves(value, path)
         else:
@@ -412,8 +227,8 @@ def _unknown(key: str, where: str, *, named: str) -> ConfigError:
     known = [item.key for item in settings()]
     parts = key.split(".")
     if len(parts) > 1 and parts[0] == "phase":
-        known = [f"phase.{phase}.agent" for phase in PHASES]
-    elif len(parts) > 2 and parts[0] == "agents":
+        known = [item.replace("NAME", phase) for item in known for phase in PHASES if item[:6] == "phase."]
+    elif len(parts) > 2 and parts[0] in NAMED:
         known = [item.replace("NAME", parts[1]) for item in known]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     if not near:
@@ -448,36 +263,51 @@ def _key_of_variable(name: str, below: Mapping[str, _Value]) -> str:
         prefix, suffix = f"VE_{head.upper()}_", f"_{field.upper()}"
         if is_named and name.startswith(prefix) and name.endswith(suffix):
             inner = name[len(prefix) : -len(suffix)]
-            return f"{head}.{inner if head == 'phase' else _agent_named(inner, below)}.{field}"
+            return f"{head}.{inner if head == 'phase' else _named(head, inner, below)}.{field}"
     return name
 
 
-def _agent_named(variable: str, below: Mapping[str, _Value]) -> str:
-    """An agent of the files, whose `-` a variable's name cannot hold; else the name in lower case."""
+def _named(head: str, variable: str, below: Mapping[str, _Value]) -> str:
+    """A section of the files, whose `-` a variable's name cannot hold; else the name in lower case."""
     for key in below:
         parts = key.split(".")
-        if parts[0] == "agents" and parts[1].upper().replace("-", "_") == variable.upper():
+        if parts[0] == head and parts[1].upper().replace("-", "_") == variable.upper():
             return parts[1]
     return variable.lower()
 
 
 def _from_text(setting: Setting, key: str, text: str, where: str) -> Any:
     """What a person typed: a text as it is, everything else as TOML, a list also as shell words."""
-    default = setting.default
-    if default is None or isinstance(default, str):
+    if _is_text(setting.type):
         return text
     try:
-        if isinstance(default, tuple) and not text.lstrip().startswith("["):
+        if isinstance(setting.default, tuple) and not text.lstrip().startswith("["):
             return shlex.split(text)
         return configfile.parse(f"value = {text.strip()}", where)["value"]
     except (ConfigError, ValueError) as error:
         raise _wrong(setting, key, text, where) from error
 
 
+def _is_text(kind: Any) -> bool:
+    """Whether a value of that type is a text, perhaps an annotated one or one that may be left out."""
+    if get_origin(kind) in (Union, UnionType, Annotated, Literal):
+        return any(_is_text(inner) or isinstance(inner, str) for inner in get_args(kind))
+    return kind is str
+
+
 def _check_agents(values: Mapping[str, _Value], known: Collection[str]) -> None:
-    names = {key.split(".")[1] for key in values if key.startswith("agents.")} | set(known)
+    sections = {key.split(".")[1]: item for key, item in values.items() if key.startswith("agents.")}
+    for name, item in sections.items():
+        adapter = values.get(f"agents.{name}.adapter", _Value(name, "", "")).value
+        if adapter not in known:
+            raise ConfigError(
+                f"`agents.{name}` is no agent that there is: {', '.join(sorted(known))}",
+                where=item.where,
+                hint=f'Say which kind it is: adapter = "…" in the section [agents.{name}]',
+            )
+    names = {*sections, *known}
     for key, item in values.items():
-        if (key == "agent" or key.startswith("phase.")) and item.value not in names:
+        if (key == "agent" or key.endswith(".agent")) and item.value not in names:
             raise ConfigError(
                 f"`{key}` is {item.value!r}, which is no agent; there are {', '.join(sorted(names))}",
                 where=item.where,

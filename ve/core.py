@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import shlex
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -24,11 +23,12 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from ve import agents
-from ve.agents.base import Adapter, Fitness, Settings
+from ve import clients
+from ve.agents.base import Adapter
+from ve.clients import Clients
 from ve.commands import ConfigSet
-from ve.config import Config
-from ve.errors import ConfigError, HistoryError
+from ve.configfields import Config
+from ve.errors import HistoryError
 from ve.index import Chunk
 from ve.paths import Places
 from ve.store.file import History
@@ -101,7 +101,7 @@ class Core:
         self._git = ThreadPoolExecutor(GIT_THREADS, thread_name_prefix="git")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._questions = ThreadPoolExecutor(QUESTION_THREADS, thread_name_prefix="question")
-        self._fitness: dict[str, Fitness] = {}
+        self.clients = Clients(lambda: self.config)
         self._rested_at = 0
         self._in_tree: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.ledger = Ledger(self, Writer(self.history))
@@ -141,6 +141,7 @@ class Core:
         for subscriber in reversed(self.subscribers):
             with contextlib.suppress(asyncio.CancelledError):
                 await subscriber.close()
+        await self.clients.close()
         self._git.shutdown(wait=True)
         self._reader.shutdown(wait=True)
         self._questions.shutdown(wait=False, cancel_futures=True)  # one may take its 30 seconds
@@ -190,35 +191,10 @@ class Core:
 
     def backend_of(self, unit: WorkUnit) -> str:
         """The agent that takes the unit's present phase."""
+        chunk = self.config.chunk.get(unit.chunk)
         phase = self.config.phase.get(unit.phase.value)
-        return (phase.agent if phase and phase.agent else None) or self.config.agent
+        return (chunk and chunk.agent) or (phase and phase.agent) or self.config.agent
 
     def adapter(self, backend: str) -> Adapter:
         """The adapter of an agent, with its part of the configuration. Raises ConfigError."""
-        section = self.config.agents.get(backend)
-        settings = (
-            Settings(
-                command=tuple(shlex.split(section.command or "")),
-                model=section.model or "",
-                args=tuple(section.args),
-                env=dict(section.env),
-            )
-            if section
-            else None
-        )
-        return agents.adapter(backend, settings)
-
-    def fitness(self, backend: str) -> Fitness:
-        """Whether an agent can be used; asked again after each change of the configuration."""
-        known = self._fitness.get(backend)
-        if known is None or not known.ok:
-            try:
-                known = self.adapter(backend).check()
-            except ConfigError as error:
-                known = Fitness(ok=False, reason=error.what, hint=error.hint)
-            self._fitness[backend] = known
-        return known
-
-    def forget_fitness(self) -> None:
-        """Ask every agent again."""
-        self._fitness.clear()
+        return clients.make(self.config, backend)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from ve.demo_agent import Casting
     from ve.orchestrator import Orchestrator
+    from ve.paths import Places
     from ve.views import UnitView
 
 SLOTS = 3
@@ -35,16 +38,29 @@ def command(
     *,
     yes: Annotated[bool, Parameter(help="Answer the question at once instead of waiting for you.")] = False,
     keep: Annotated[bool, Parameter(help="Leave the folder with the repository and its history.")] = False,
+    agent: Annotated[
+        str | None, Parameter(help="A real client instead of the scripted agent: claude, codex or opencode.")
+    ] = None,
+    scripted: Annotated[
+        bool, Parameter(help="With --agent: a scripted model on this machine, also where you are logged in.")
+    ] = False,
 ) -> int:
     """Watch six chunks become merged commits: parallel agents, a question, a retry, a review, landings.
 
     Makes a git repository in a temporary folder and needs no network. Exit code 0 only if every unit is
-    DONE and the tests of the merged repository pass.
+    DONE and the tests of the merged repository pass. With --agent a real client does the work; it uses
+    your account if it is logged in, else a scripted model on this machine, and says which.
     """
     folder = Path(tempfile.mkdtemp(prefix="ve-demo-"))
     repository = folder / "events"
     try:
-        return asyncio.run(Demo(repository, yes=yes, keep=keep).run())
+        with ExitStack() as until_the_end:
+            casting = None
+            if agent:
+                from ve.demo_agent import cast
+
+                casting = until_the_end.enter_context(cast(agent, folder / "home", scripted=scripted))
+            return asyncio.run(Demo(repository, yes=yes, keep=keep, casting=casting).run())
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; everything that the demo started was ended", file=sys.stderr)
         return 130
@@ -56,8 +72,10 @@ def command(
 class Demo:
     """One showing."""
 
-    def __init__(self, repository: Path, *, yes: bool, keep: bool) -> None:
+    def __init__(self, repository: Path, *, yes: bool, keep: bool, casting: Casting | None = None) -> None:
         self._repository = repository
+        self._casting = casting
+        self._limit_s = casting.limit_s if casting else LIMIT_S
         self._patience = 0.0 if yes else PATIENCE_S
         self._keep = keep
         self._began = time.monotonic()
@@ -72,6 +90,7 @@ class Demo:
         self._end_when_told()
         demo_project.create(self._repository)
         places = paths.find(self._repository)
+        self._cast(places)
         config.set_value(places, "slots", str(SLOTS))
         print(f"repository  {self._repository}")
         # A future that no cancellation reaches: who is told to end while the daemon starts still ends it.
@@ -83,16 +102,23 @@ class Demo:
             print(f"chunks      {', '.join(demo_project.CHUNKS)} in {SLOTS} slots\n")
             cursor = orch.client.get("/status")["cursor"]
             orch.inject(*demo_project.CHUNKS)
-            units = await asyncio.wait_for(self._watch(orch, cursor), LIMIT_S)
+            units = await asyncio.wait_for(self._watch(orch, cursor), self._limit_s)
             self._report(orch, units)
         except TimeoutError:
-            print(f"not done after {LIMIT_S:.0f} s", file=sys.stderr)
+            print(f"not done after {self._limit_s:.0f} s", file=sys.stderr)
             units = orch.all()
         finally:
             for task in self._answers:
                 task.cancel()
             await asyncio.to_thread(stop_daemon, await starting)
         return self._verdict(units)
+
+    def _cast(self, places: Places) -> None:
+        """Who plays, where it is not the script agent that the project's own configuration names."""
+        if self._casting:
+            places.state_dir.mkdir(parents=True, exist_ok=True)
+            places.config_file.write_text(self._casting.config)
+            print("\n".join(self._casting.told))
 
     def _end_when_told(self) -> None:
         """Any of the usual signals ends the showing, once; a second one must not disturb the cleaning up."""

@@ -16,7 +16,8 @@ import msgspec
 
 from ve import config as configuration
 from ve.agents import ADAPTERS
-from ve.choose import choose, waiting_behind
+from ve.attention import Attention, GroupOutcome, UnitResult, group_outcome, group_verb, meant_of, survey
+from ve.choose import choose
 from ve.chunks.document import ChunkDocument, folder_of, load
 from ve.chunks.names import check_name
 from ve.commands import (
@@ -40,8 +41,8 @@ from ve.rules.base import Refused
 from ve.store.query import QueryResult, run_query
 from ve.stream import Accepted, Reply, Unavailable
 from ve.subscribers.runs import RunLog
-from ve.transitions import legal_verbs
-from ve.unit import Frozen, NeedsAttention, Phase, Running, WorkUnit, status_name, utcnow
+from ve.transitions import decide, legal_verbs
+from ve.unit import Frozen, NeedsAttention, Phase, WorkUnit, status_name, utcnow
 from ve.views import UnitView, view
 
 NOT_FROM_BODY = {"unit", "by", "in_base"}
@@ -226,9 +227,14 @@ class Operations:
                 await self.core.git(self._merged_facts, target, body.get("commit"), body.get("reason"))
             )
             body.pop("commit", None)
+        return self._converted(kind, target, body, fields)
+
+    def _converted(
+        self, kind: type[Verb], target: WorkUnit, body: dict[str, Any], found: dict[str, Any]
+    ) -> list[Command]:
         if kind is Approve:
             body.setdefault("hash", getattr(target.state, "approve_hash", None) or "")
-        command = convert(kind, {**body, **fields, "unit": target.id}, allowed=set(body))
+        command = convert(kind, {**body, **found, "unit": target.id}, allowed=set(body))
         if isinstance(command, Approve):
             return self._approvals(command, target)
         return [command]
@@ -263,6 +269,46 @@ class Operations:
                 errors=(("reason", "required for a commit other than the branch's own"),),
             )
         return {"commit": full, "in_base": git.is_ancestor(repo, full, git.resolve(repo, target.base_ref))}
+
+    async def group_verb(
+        self,
+        fingerprint: str,
+        verb: str,
+        body: Mapping[str, Any],
+        *,
+        actor: str,
+        key: str | None = None,
+        key_hash: str | None = None,
+    ) -> GroupOutcome:
+        """Apply a verb to the units that need attention for one cause: each takes it or refuses it.
+
+        `units` in the body, where given, names those that are meant: whoever joined since is left alone.
+        What is accepted is saved as one. Raises NotFound, InvalidInput, RefusedError, UnavailableError.
+        """
+        repeated = await self._repeated(key, key_hash)
+        if repeated:
+            return group_outcome(repeated.cursor, repeated.units)
+        kind = group_verb(verb)
+        group = self.attention().group(fingerprint)
+        fields = dict(body)
+        meant, refused = meant_of(group, fields.pop("units", None))
+        stream = self.core.stream
+        commands: dict[Command, None] = {}
+        for member in meant:
+            # Decided here and emitted below in the same turn of the loop, so nothing comes in between.
+            target = stream.index.units[member.id]
+            wanted = self._converted(kind, target, dict(fields), {})
+            told = decide(target, wanted[0], stream.index.facts(target, wanted[0], utcnow()))
+            if isinstance(told, Refused):
+                refused.append(
+                    UnitResult(id=member.id, chunk=member.chunk, refused=told.why, legal=told.legal)
+                )
+            else:
+                commands.update(dict.fromkeys(wanted))
+        if not commands:
+            return group_outcome(stream.cursor, (), refused)
+        done = outcome(await stream.submit_all(list(commands), actor, key=key, key_hash=key_hash))
+        return group_outcome(done.cursor, done.units, refused)
 
     async def board(self, verb: str, *, actor: str) -> Outcome:
         """Pause or unpause everything. Raises NotFound, UnavailableError."""
@@ -320,13 +366,10 @@ class Operations:
         same = [u for u in units.values() if u.chunk == chunk]
         return max(same, key=lambda u: (u.live, u.created_at, u.seq), default=None)
 
-    def attention(self) -> list[UnitView]:
-        """Who needs a person: first those with the most work waiting behind, then the oldest."""
-        live = list(self.core.stream.index.live())
-        behind = waiting_behind(live)
-        needy = [unit for unit in live if isinstance(unit.state, NeedsAttention)]
-        needy.sort(key=lambda u: (-behind.get(u.chunk.lower(), 0), u.changed_at))
-        return [view(unit) for unit in needy]
+    def attention(self) -> Attention:
+        """What needs a person, grouped by cause: first what most work waits for, then the oldest."""
+        index = self.core.stream.index
+        return survey(index.live(), index.board.lanes, self.core.backend_of, utcnow())
 
     async def why(self, chunk: str) -> Why:
         """Why a unit does not run now. Raises NotFound."""
@@ -411,10 +454,6 @@ class Operations:
         if mode == "kill":
             await self.core.runs.stop_all()
         await self.core.runs.all_ended()
-
-    def running(self, unit: WorkUnit) -> bool:
-        """Whether an agent has the unit."""
-        return isinstance(unit.state, Running)
 
 
 def convert(kind: type[Verb], values: dict[str, Any], *, allowed: set[str]) -> Verb:

@@ -20,6 +20,7 @@ from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 import msgspec
 import reactivex
@@ -28,6 +29,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.scheduler import NewThreadScheduler
 
+from ve.attention import ClosedLane, Group, UnitResult
 from ve.client import Client, unit_path
 from ve.errors import NoDaemon, RefusedError
 from ve.following import Connection, Frame, feed_path, follow
@@ -96,9 +98,22 @@ class Orchestrator:
         """The live units and those that ended last, oldest first."""
         return _views(self.client.get("/work-units")["units"])
 
-    def attention(self) -> list[UnitView]:
-        """The units that need a person, the most urgent first."""
-        return _views(self.client.get("/attention")["units"])
+    def attention(self) -> list[Group]:
+        """What needs a person, by cause: what most work waits for first, then the oldest."""
+        return msgspec.convert(self.client.get("/attention")["groups"], list[Group])
+
+    def closed_lanes(self) -> list[ClosedLane]:
+        """The backends that take nothing at the moment (a usage limit), and who waits for each."""
+        return msgspec.convert(self.client.get("/attention")["lanes"], list[ClosedLane])
+
+    def act(self, group: Group, verb: str, **fields: Any) -> list[UnitResult]:
+        """A verb for those units of a group that `attention` showed; each takes it or says why not.
+
+        Raises RefusedError for a verb that makes no sense for a group, NotFound where nothing of it is left.
+        """
+        body = {"units": [unit.id for unit in group.units], **fields}
+        reply = self.client.post(f"/attention/{group.fingerprint}/{quote(verb, safe='')}", body)
+        return msgspec.convert(reply["results"], list[UnitResult])
 
     @property
     def cursor(self) -> str:

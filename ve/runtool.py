@@ -1,6 +1,7 @@
 """The tools an agent reaches its operator with: an MCP server over stdio, one process a run.
 
-    python -I -m ve.runtool [RUN_FOLDER]        the folder also from $VE_RUN_DIR
+    python -I -m ve.runtool [RUN_FOLDER]            the folder also from $VE_RUN_DIR
+    python -I -m ve.runtool --call TOOL ARGUMENTS   one call, for an agent without MCP: `call_once`
 
     AskOperator      one question or several, each with options
     ReviewDecision   approve, feedback with issues, or escalate; in REVIEW only, the first one stands
@@ -24,6 +25,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from ve import faults
 from ve.proc.outfile import now
 from ve.proc.runfolder import Asked, Decided, Disposed, Issue, ToolRecord, ToolsReady, tool_record
 
@@ -226,7 +228,9 @@ class Tools:
                 lines = [tool_record(line) for line in before.splitlines()]
                 fresh = choose([record for record in lines if record is not None])
                 torn = b"\n" if before and not before.endswith(b"\n") else b""
+                faults.at("tool-before-record")
                 _write(fd, torn + b"".join(msgspec.json.encode(one) + b"\n" for one in fresh), size)
+                faults.at("tool-recorded")
             finally:
                 os.close(fd)
         except OSError as error:
@@ -287,6 +291,7 @@ class Server:
             if reply is not None:
                 sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
                 sys.stdout.buffer.flush()
+                faults.at("tool-replied")
             if self.changed:
                 self.changed = False
                 self.nudge()
@@ -431,13 +436,44 @@ def _nudge(run_dir: Path) -> None:
         Nudge(spec.run, {"socket": spec.nudge.socket, "token": spec.nudge.token}).last()
 
 
+USAGE = """usage: python -I -m ve.runtool --call TOOL ARGUMENTS
+  TOOL       AskOperator, ReviewDecision or Dispose
+  ARGUMENTS  its arguments as one JSON object, or - to read them from stdin
+The run is the one of $VE_RUN_DIR. Exit code 0: recorded; 1: not recorded; 2: not called like this."""
+
+
+def call_once(words: Sequence[str], run_dir: Path) -> int:
+    """Do what `--call` asks for and print the reply; returns the exit code."""
+    try:
+        name, text = words
+        arguments = msgspec.json.decode(sys.stdin.buffer.read() if text == "-" else text)
+        if not isinstance(arguments, dict):
+            raise ValueError("the arguments are no JSON object")
+    except (ValueError, RecursionError) as error:
+        print(f"ve.runtool: {error}" if len(words) == 2 else USAGE, file=sys.stderr)
+        return 2
+    reply = Server(Tools(run_dir), lambda: None).call({"name": name, "arguments": arguments})
+    print(reply["content"][0]["text"], file=sys.stderr if reply["isError"] else sys.stdout)
+    if reply["isError"]:
+        return 1
+    _nudge(run_dir)
+    return 0
+
+
 def main() -> None:
-    """Serve the run of the folder given, until stdin ends."""
-    place = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("VE_RUN_DIR", "")
+    """Serve the run of the folder given, until stdin ends; or do one call."""
+    words = sys.argv[1:]
+    once = words[:1] == ["--call"]
+    place = os.environ.get("VE_RUN_DIR", "") if once or not words else words[0]
     if not place:
-        sys.exit("ve.runtool: which run? Set VE_RUN_DIR, or give the run's folder as the argument.")
-    run_dir = Path(place)
-    Server(Tools(run_dir), lambda: _nudge(run_dir)).serve()
+        print(
+            "ve.runtool: which run? Set VE_RUN_DIR, or give the run's folder as the argument.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    if once:
+        sys.exit(call_once(words[1:], Path(place)))
+    Server(Tools(Path(place)), lambda: _nudge(Path(place))).serve()
 
 
 if __name__ == "__main__":

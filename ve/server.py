@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from http import HTTPStatus
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -34,7 +33,9 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from ve.attention import GroupOutcome
 from ve.bodies import (
+    AttentionAnswer,
     ConfigBody,
     CursorAnswer,
     InjectBody,
@@ -50,11 +51,11 @@ from ve.bodies import (
 )
 from ve.commands import OPERATOR_VERBS, Verb
 from ve.core import Core
-from ve.errors import ConfigError, InvalidInput, NotFound, RefusedError, VeError
+from ve.errors import InvalidInput, NotFound, RefusedError, VeError
 from ve.gate import MAX_BODY, TOO_LARGE, Access, Denied, FieldError, Gate, Problem, problem, send_problem
+from ve.listeners import bind_tcp, bind_unix
 from ve.metrics import metrics_text
 from ve.operations import Operations, Outcome, Status, Why
-from ve.paths import make_socket_dir
 from ve.store.query import QueryResult
 
 log = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ Offset = Annotated[int, QueryParameter(ge=0, le=2**62)]
 PAGE = {
     "/": ("index.html", MediaType.HTML),
     "/board.js": ("board.js", "text/javascript; charset=utf-8"),
+    "/groups.js": ("groups.js", "text/javascript; charset=utf-8"),
     "/board.css": ("board.css", MediaType.CSS),
 }
 
@@ -206,9 +208,23 @@ async def board_verb(ops: Ops, sent: By, verb: FromPath[str]) -> CursorAnswer:
 
 
 @get("/attention")
-async def attention(ops: Ops) -> UnitsAnswer:
-    """Who needs a person: those with the most work waiting behind them first."""
-    return UnitsAnswer(cursor=ops.core.stream.cursor, units=tuple(ops.attention()))
+async def attention(ops: Ops) -> AttentionAnswer:
+    """What needs a person, by cause: what most work waits for first; and the backends that are closed."""
+    now = ops.attention()
+    return AttentionAnswer(cursor=ops.core.stream.cursor, groups=now.groups, lanes=now.lanes)
+
+
+@post("/attention/{fingerprint:str}/{verb:str}", status_code=200)
+async def group_verb(
+    ops: Ops,
+    sent: By,
+    fingerprint: FromPath[str],
+    verb: FromPath[str],
+    data: JSONBody[dict[str, Any] | None] = None,
+) -> GroupOutcome:
+    """A verb for all units of a group, with its fields; `units` limits it to these ids."""
+    body = {name: value for name, value in (data or {}).items() if value is not None}
+    return await ops.group_verb(fingerprint, verb, body, **msgspec.structs.asdict(sent))
 
 
 @get("/why/{chunk:str}")
@@ -440,8 +456,8 @@ def application(server: Server) -> Litestar:
         [
             page, login, login_code, units, one_unit, inject, no_such_verb,
             *(verb_route(verb, kind) for verb, kind in OPERATOR_VERBS.items()),
-            board_verb, attention, why, query, status, config, set_config, stop, run_log, nudge, metrics,
-            feed, tail,
+            board_verb, attention, group_verb, why, query, status, config, set_config, stop, run_log, nudge,
+            metrics, feed, tail,
         ],
         dependencies={"sent": Provide(who_sent), "server": provider(server), "ops": provider(server.ops)},
         exception_handlers={Exception: problem_response},
@@ -461,29 +477,3 @@ def provider(value: Any) -> Provide:
         return value
 
     return Provide(provide)
-
-
-def bind_tcp(host: str, port: int, preferred: int | None) -> sockets.socket:
-    """A listening socket; `preferred` is tried first where `port` is 0. Raises ConfigError."""
-    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
-    if port == 0 and preferred:
-        with contextlib.suppress(OSError):
-            return sockets.create_server((host, preferred), family=family)
-    try:
-        return sockets.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            where="server.port" if port else "server.host",
-            hint="Take any free port: ve orch config set server.port 0",
-        ) from error
-
-
-def bind_unix(path: Path) -> sockets.socket:
-    """The daemon's socket, in a folder that only its user may enter. The daemon holds its lock already."""
-    make_socket_dir(path)
-    path.unlink(missing_ok=True)
-    listener = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    return listener

@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ve.config import Config
+from ve.configfields import Config
 
 
 class Phase(StrEnum):
@@ -236,6 +236,16 @@ class Visits(Frozen, frozen=True, kw_only=True):
     complete: int = 0
 
 
+class Meter(Frozen, frozen=True, kw_only=True):
+    """How far a conversation's own counters had come: the next run of it consumed what is above that."""
+
+    session: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float = 0.0
+
+
 class WorkUnit(Frozen, frozen=True, kw_only=True):
     """One chunk on its way to a merge. `seq` is the number of the transition that made this value."""
 
@@ -258,6 +268,7 @@ class WorkUnit(Frozen, frozen=True, kw_only=True):
     branch: str | None = None
     base_commit: str | None = None
     session: str | None = None
+    meter: Meter | None = None
     ending: Ending | None = None
     closing: Literal["cancel", "fresh"] | None = None
     cleaning: bool = False  # ended, its tree not yet removed

@@ -14,7 +14,8 @@ import pytest
 
 from tests.proc.conftest import Bench
 from ve.agents import adapter
-from ve.agents.base import AnsweredQuestion, Event, Job, Outcome, ReviewIssue, judge
+from ve.agents.base import AnsweredQuestion, Event, Job, ReviewIssue
+from ve.agents.judge import Outcome, Seen, judge
 from ve.proc import runfolder
 from ve.proc.env import environment
 from ve.proc.runfolder import Limits, Spec, ToolRecord, ToolsReady
@@ -89,7 +90,7 @@ class ScriptRuns:
         tools, _ = runfolder.read_tools(run_dir)
         ready = any(isinstance(record, ToolsReady) for record in tools)
         tail = runfolder.stderr_tail(run_dir)
-        outcome = judge(events, exit, ready, run=job.run, stderr_tail=tail)
+        outcome = judge(events, exit, ready, Seen(run=job.run, stderr_tail=tail))
         return Done(run_dir, exit, lines, events, tools, outcome)
 
 

@@ -9,6 +9,7 @@ and pytest runs every claim below for it. Lines are recorded from the real progr
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -17,9 +18,9 @@ import msgspec
 import pytest
 
 from ve.agents.base import (
+    Abilities,
     Adapter,
     AnsweredQuestion,
-    Clean,
     Event,
     Finished,
     Fitness,
@@ -29,8 +30,8 @@ from ve.agents.base import (
     ReviewIssue,
     SessionStarted,
     UsageEvent,
-    judge,
 )
+from ve.agents.judge import Clean, Outcome, Seen, judge
 
 GARBAGE = (
     b"", b" ", b"\xff\xfe\x00", b"null", b"[]", b"1", b'"text"', b"{}", b'{"type":null}', b'{"type":7}',
@@ -61,7 +62,8 @@ def job(**changes: object) -> Job:
 
 
 def parse(adapter: Adapter, lines: Sequence[bytes]) -> list[Event]:
-    return list(chain.from_iterable(map(adapter.parse, lines)))
+    """The events of one run: read by an object of its own, as the daemon does."""
+    return list(chain.from_iterable(map(copy.deepcopy(adapter).parse, lines)))
 
 
 class AdapterExercise:
@@ -79,9 +81,17 @@ class AdapterExercise:
     def failures(self) -> Mapping[str, Sequence[bytes]]:
         raise NotImplementedError
 
+    @staticmethod
+    def outcome(
+        adapter: Adapter, events: Sequence[Event], exit: Exited | None = None, *, ready: bool = True
+    ) -> Outcome:
+        return judge(events, exit or Exited(), ready, Seen(), adapter.abilities)
+
     def test_it_is_an_adapter_with_a_name(self, adapter: Adapter) -> None:
         assert isinstance(adapter, Adapter)
         assert adapter.name.isidentifier()
+        assert adapter.title
+        assert isinstance(adapter.abilities, Abilities)
 
     def test_check_says_what_to_do_when_the_program_is_not_usable(self, adapter: Adapter) -> None:
         began = time.monotonic()
@@ -104,6 +114,14 @@ class AdapterExercise:
         assert launch.argv and all(isinstance(word, str) and "\0" not in word for word in launch.argv)
         assert not [name for name in launch.env if name.startswith("GIT_")]
         assert not {"VE_RUN_ID", "VE_RUN_DIR", "VE_RUN_TOKEN"} & set(launch.env)
+        assert not [name for name in launch.files if "/" in name or name.startswith(".")]
+        assert not [name for name in launch.passes if name.startswith(("GIT_", "VE_"))]
+
+    def test_the_tools_of_ve_reach_the_agent(self, adapter: Adapter) -> None:
+        launch = adapter.launch(job())
+        told = " ".join((*launch.argv, *launch.env.values(), *launch.files.values()))
+
+        assert not adapter.abilities.ask or "ve.runtool" in told or adapter.abilities.own_tools
 
     def test_launch_works_without_a_session(self, adapter: Adapter) -> None:
         assert adapter.launch(job(session=None)).argv
@@ -121,9 +139,7 @@ class AdapterExercise:
                 assert not [event for event in events if isinstance(event, Finished)]
 
     def test_a_good_run_is_clean(self, adapter: Adapter, success: Sequence[bytes]) -> None:
-        events = parse(adapter, success)
-
-        assert isinstance(judge(events, Exited(), True), Clean)
+        assert isinstance(self.outcome(adapter, parse(adapter, success)), Clean)
 
     def test_a_good_run_names_its_session_before_the_model_speaks(
         self, adapter: Adapter, success: Sequence[bytes]
@@ -131,6 +147,8 @@ class AdapterExercise:
         events = parse(adapter, success)
         kinds = [type(event) for event in events]
 
+        if not adapter.abilities.events:
+            return
         assert {event.id for event in events if isinstance(event, SessionStarted)} - {""}
         assert kinds.index(SessionStarted) < kinds.index(ModelEvent) < kinds.index(Finished)
 
@@ -144,20 +162,21 @@ class AdapterExercise:
     ) -> None:
         events = [event for event in parse(adapter, success) if not isinstance(event, Finished)]
 
-        assert not isinstance(judge(events, Exited(), True), Clean)
+        assert not adapter.abilities.events or not isinstance(self.outcome(adapter, events), Clean)
 
     def test_a_good_run_without_our_tools_or_with_an_exit_code_is_not_clean(
         self, adapter: Adapter, success: Sequence[bytes]
     ) -> None:
         events = parse(adapter, success)
 
-        assert not isinstance(judge(events, Exited(), False), Clean)
-        assert not isinstance(judge(events, Exited(code=1), True), Clean)
-        assert not isinstance(judge(events, Exited(how="signalled", code=None, signal=15), True), Clean)
-        assert not isinstance(judge(events, None, True), Clean)
+        signalled = Exited(how="signalled", code=None, signal=15)
+        assert not adapter.abilities.ask or not isinstance(self.outcome(adapter, events, ready=False), Clean)
+        assert not isinstance(self.outcome(adapter, events, Exited(code=1)), Clean)
+        assert not isinstance(self.outcome(adapter, events, signalled), Clean)
+        assert not isinstance(judge(events, None, True, Seen(), adapter.abilities), Clean)
 
     def test_a_bad_run_is_never_clean_even_with_exit_0(
         self, adapter: Adapter, failures: Mapping[str, Sequence[bytes]]
     ) -> None:
         for name, lines in failures.items():
-            assert not isinstance(judge(parse(adapter, lines), Exited(), True), Clean), name
+            assert not isinstance(self.outcome(adapter, parse(adapter, lines)), Clean), name

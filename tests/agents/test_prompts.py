@@ -7,6 +7,7 @@ import pytest
 from ve.agents.base import AnsweredQuestion, ReviewIssue
 from ve.errors import InvalidInput
 from ve.prompts import PHASES, render
+from ve.unit import ReviewIssue as Settled
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -48,6 +49,19 @@ def test_every_review_issue_needs_its_disposition() -> None:
     assert "**Dispose** for each id" in text
     assert "- `i-1` a.py:3\n> no test\n  Suggestion:\n> add one" in text
     assert "- `i-2`\n> typo" in text
+
+
+def test_a_reviewer_is_told_what_became_of_the_last_reviews_issues() -> None:
+    settled = [
+        Settled(id="i-1", place="a.py:3", concern="no test", disposition="fixed"),
+        Settled(id="i-2", concern="slow", disposition="declined", disposition_reason="measured: it is not"),
+    ]
+
+    text = render(chunk="c", phase="REVIEW", worktree="/w", settled=settled)
+
+    assert "- fixed: a.py:3\n> no test" in text
+    assert "- declined\n> slow\n  Reason:\n> measured: it is not" in text
+    assert "last review's issues" not in render(chunk="c", phase="IMPLEMENT", worktree="/w", settled=settled)
 
 
 def test_a_resumed_run_is_told_to_go_on() -> None:

@@ -23,7 +23,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from tests.agents.exercise import job
 from ve.agents.base import ReviewIssue
 from ve.proc.runfolder import Asked, Decided, Disposed, ToolRecord, ToolsReady, read_tools
-from ve.runtool import PROTOCOLS
+from ve.toolserver import PROTOCOLS
 
 
 @pytest.fixture

@@ -13,13 +13,11 @@ from ve.agents import adapter
 from ve.agents.base import (
     Adapter,
     AnsweredQuestion,
-    Clean,
-    Failed,
-    Limited,
     ModelEvent,
     ReviewIssue,
     SessionStarted,
 )
+from ve.agents.judge import Clean, Failed, Limited
 from ve.errors import ConfigError
 from ve.proc.runfolder import Asked, Decided, Disposed, Limits, ToolsReady
 

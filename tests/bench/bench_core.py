@@ -16,7 +16,7 @@ from figures import Figure, percentile
 from ground import progress, repository
 
 from ve.commands import BoardPaused, Inject, Prioritize
-from ve.config import Config
+from ve.configfields import Config
 from ve.core import Core
 from ve.documents import new_unit_id
 from ve.unit import Phase

@@ -22,7 +22,7 @@ from ground import cpu_seconds
 from pace import Pace
 
 from ve.commands import BoardPaused, Inject, Prioritize
-from ve.config import Config
+from ve.configfields import Config
 from ve.core import Core
 from ve.daemon import ensure_token
 from ve.documents import new_unit_id

@@ -10,7 +10,7 @@ import uvloop
 from ground import progress
 
 from ve.commands import BoardPaused, Inject
-from ve.config import Config
+from ve.configfields import Config
 from ve.core import Core
 from ve.documents import new_unit_id
 from ve.frames import encoder, frame

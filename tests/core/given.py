@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ve import unit as u
-from ve.config import Config, Limits
+from ve.configfields import Config, Limits
 from ve.rules.base import Facts
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

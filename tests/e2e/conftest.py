@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.given import Orch, Project, carriers
+from tests.e2e import talking
+from tests.e2e.given import Orch, Project
+from ve import agents
 
 
 @pytest.fixture
@@ -16,10 +18,15 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-async def orch(project: Project) -> AsyncIterator[Orch]:
-    running = await Orch(project.root).start()
-    yield running
-    await running.stop()
-    runs = [place.name for place in running.places.runs_dir.glob("*")]
-    assert not carriers(runs), "processes of runs are left"
-    assert not running.core.stream.broken
+def talk(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> talking.Conversations:
+    """The project's agent is the talker."""
+    monkeypatch.setitem(agents.ADAPTERS, "talker", talking.ADAPTER)
+    return talking.Conversations(project, tmp_path / "talks")
+
+
+@pytest.fixture
+async def orch(project: Project, request: pytest.FixtureRequest) -> AsyncIterator[Orch]:
+    if "talk" in request.fixturenames:
+        request.getfixturevalue("talk")  # before the configuration is read
+    async with talking.running(project) as found:
+        yield found

@@ -100,7 +100,10 @@ class Project:
             created_after=json.dumps(list(created_after)),
         ).replace("status: FUTURE", f"status: {status}")
         folder = f"docs/chunks/{name}"
-        files = {f"{folder}/GOAL.md": goal, f"{folder}/script.toml": script or writes(name)}
+        files = {
+            f"{folder}/GOAL.md": goal,
+            f"{folder}/script.toml": writes(name) if script is None else script,
+        }
         files[f"{folder}/PLAN.md"] = PLAN.format(name=name) if plan else "# Implementation Plan\n"
         self.commit(files, f"chunk {name}")
         return name
@@ -244,7 +247,7 @@ class Orch:
         while found := [task for task in asyncio.all_tasks() if task.get_name().startswith(prefix)]:
             await asyncio.wait(found, timeout=WAIT_S)
 
-    async def done(self, *chunks: str) -> None:
+    async def done(self, *chunks: str, within_s: float = WAIT_S) -> None:
         """Every one of these is merged and cleaned up, durably."""
 
         def ended() -> bool:
@@ -255,7 +258,7 @@ class Orch:
                 u.status == "DONE" and not u.worktree and u.seq <= self.core.stream.durable_seq for u in units
             )
 
-        await self.until(ended)
+        await self.until(ended, within_s)
 
     def commands(self, chunk: str) -> list[str]:
         """The names of all transitions of a chunk's units, in order."""

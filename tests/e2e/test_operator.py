@@ -28,7 +28,7 @@ async def test_a_question_waits_for_its_answer_and_the_agent_goes_on_with_it(
     asking = await orch.status("a", "NEEDS_ATTENTION", "question")
     assert asking.attention_reason == "Which colour?"
     assert asking.options == ("red", "blue")
-    assert [unit.chunk for unit in orch.ops.attention()] == ["a"]
+    assert [group.units[0].chunk for group in orch.ops.attention().groups] == ["a"]
 
     await orch.verb("a", "answer", option=2)
     await orch.done("a")

@@ -184,6 +184,48 @@ async def test_the_board_is_paused_and_a_unit_is_cancelled_from_the_page(
     await page.until(status_of("alpha") + " === 'CANCELLED'")
 
 
+async def test_equal_causes_stand_under_one_header_whose_buttons_act_on_all_of_them(
+    project: Project, daemon: Callable[[], Api], page: Page
+) -> None:
+    project.commit("settings", {"ve.toml": "[limits]\nretries = 0\n"})
+    fails = '[[IMPLEMENT]]\nvisit = 1\nfail = "no space left"\n\n'
+    for chunk in ("alpha", "beta"):
+        project.chunk(chunk, fails + writes(chunk).replace("[[IMPLEMENT]]", "[[IMPLEMENT]]\nvisit = 2"))
+    project.chunk("gamma", writes("gamma"), depends_on=("alpha",))
+    api = daemon()
+    await open_board(page, api)
+    await asked(project, api, "older")
+    await asyncio.to_thread(api.post, "/work-units", {"chunks": ["alpha", "beta", "gamma"]})
+    header = "document.querySelector('.group')"
+    await page.until(f"{header}?.innerText.includes('2 units, one cause: error · 1 waiting behind')")
+    shown = await page.run(f"{header}.innerText")
+    assert "alpha, beta" in shown
+    assert "no space left" in shown
+    # What most work waits for stands first: the header, its units, then the question although it is older.
+    place = "[...document.querySelectorAll('#units > section')].sort((a, b) => a.style.order - b.style.order)"
+    await page.until(
+        f"{place}.map(s => s.dataset.chunk ?? 'header').join() === 'header,alpha,beta,older,gamma'"
+    )
+    await page.type("#search", "older")
+    await page.until(f"{header}.hidden")
+    await page.run(
+        "const s = document.getElementById('search'); s.value = ''; s.dispatchEvent(new Event('input'))"
+    )
+    await page.click(".group button.main")
+    for chunk in ("alpha", "beta", "gamma"):
+        await page.until(status_of(chunk) + " === 'DONE'")
+    await page.until(f"!{header}")
+    sql = "select chunk, actor from transitions where command = 'Retry' order by chunk"
+    rows = api.post("/history/query", {"sql": sql})["rows"]
+    assert rows == [["alpha", "operator:board"], ["beta", "operator:board"]]
+    # A usage limit is told once, above all, with how many wait for it.
+    project.chunk("limited", '[[IMPLEMENT]]\nlimit = 7200\nreason = "5-hour limit"\n')
+    await asyncio.to_thread(api.post, "/work-units", {"chunks": ["limited"]})
+    await page.until(
+        "document.getElementById('notice').innerText.includes('(5-hour limit); 1 unit waits for it')"
+    )
+
+
 async def test_a_gap_in_the_numbers_makes_the_page_ask_again(project: Project, api: Api, page: Page) -> None:
     await open_board(page, api)
     await page.until("cursor")

@@ -203,7 +203,8 @@ def test_attention_shows_the_question_its_options_and_the_commands(
     desk: Terminal, snapshot: SnapshotAssertion
 ) -> None:
     assert plain(desk.said("orch", "attention"), desk.root) == snapshot
-    assert [unit["chunk"] for unit in desk.json("orch", "attention")["units"]] == ["asks", "fails"]
+    groups = desk.json("orch", "attention")["groups"]
+    assert [group["units"][0]["chunk"] for group in groups] == ["asks", "fails"]
 
 
 def test_why_says_what_a_unit_waits_for(desk: Terminal, snapshot: SnapshotAssertion) -> None:

@@ -91,7 +91,7 @@ async def test_a_question_is_answered_and_a_cancelled_unit_is_an_error_to_wait_f
         asks, again = orch.inject("asks", "again")
         desk.terminal.status("asks", "NEEDS_ATTENTION")
         desk.terminal.status("again", "NEEDS_ATTENTION")
-        assert {view.chunk for view in orch.attention()} == {"asks", "again"}
+        assert {group.units[0].chunk for group in orch.attention()} == {"asks", "again"}
         assert "Which way?" in asks.why()
         assert asks.answer(option=2) is asks
         assert (await asyncio.wait_for(asks.done(), WAIT_S)).status == "DONE"

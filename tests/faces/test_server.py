@@ -128,7 +128,8 @@ async def test_attention_and_why_tell_what_to_do(project: Project, api: Api) -> 
     async with reading(api) as reader:
         api.post("/work-units", {"chunks": ["alpha"]})
         await reader.status("alpha", "NEEDS_ATTENTION")
-    assert [unit["chunk"] for unit in api.get("/attention")["units"]] == ["alpha"]
+    (group,) = api.get("/attention")["groups"]
+    assert (group["kind"], [unit["chunk"] for unit in group["units"]]) == ("question", ["alpha"])
     why = api.get("/why/alpha")
     assert why["status"] == "NEEDS_ATTENTION"
     assert "answer" in why["legal"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.driver import Ground
+from tests.faults.test_question_kills import TOOL_POINTS
 
 POINTS = (
     "before-commit:6", "after-commit:3", "tree-made", "run-folder-written", "run-claimed", "exit-record",
@@ -29,7 +30,7 @@ def test_every_named_point_is_in_the_list() -> None:
         for path in root.rglob("*.py")
         for point in re.findall(r'faults\.at\("([^"]+)"\)', path.read_text())
     }
-    assert named == {point.partition(":")[0] for point in POINTS}
+    assert named == {point.partition(":")[0] for point in (*POINTS, *TOOL_POINTS)}
 
 
 @pytest.mark.parametrize("half", [0, 1])

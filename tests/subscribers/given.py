@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from ve import commands as c
-from ve.config import Config
+from ve.configfields import Config
 from ve.core import Core
 from ve.stream import Stream
 from ve.unit import Board, Phase, WorkUnit

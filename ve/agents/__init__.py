@@ -9,6 +9,11 @@ from ve.agents.base import Adapter, Settings
 from ve.errors import ConfigError
 
 ADAPTERS: dict[str, str] = {
+    "claude": "ve.agents.claude:Claude",
+    "codex": "ve.agents.codex:Codex",
+    "opencode": "ve.agents.opencode:OpenCode",
+    "acp": "ve.agents.acp:Acp",
+    "command": "ve.agents.command:Command",
     "script": "ve.agents.script:Script",
 }
 """Name in the configuration -> where the class is; loaded on first use."""

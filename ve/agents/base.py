@@ -7,16 +7,20 @@ An adapter knows one program and nothing of units, processes or files. It answer
     parse(line)  which typed events does a line of its output hold?     once a line of `output`
 
 Everything else is the same for every agent and done elsewhere: the process, its limits, its end
-(`ve.supervise`), the tools it asks with (`ve.runtool`), and what the run came to (`judge` below).
+(`ve.supervise`), the tools it asks with (`ve.runtool`), and what the run came to (`judge`).
 
 Rules for an adapter
   - A new file in `ve/agents/`, a line in `ADAPTERS`, and `tests/agents/exercise.py` must pass.
   - `launch` is pure: no I/O, the same job gives the same argv. `Launch.env` holds only what the agent
     needs beyond the allow-list; whoever starts the run adds VE_RUN_ID, VE_RUN_DIR and VE_RUN_TOKEN.
-  - The agent gets `python -I -m ve.runtool` as a tool server over stdio, and its built-in way of asking
-    a person is denied: a question that answers itself is worse than none.
+    A file that the agent reads (its tool servers, its settings) goes into `Launch.files`.
+  - The agent gets `tool_server(job)` over stdio, and its built-in way of asking a person is denied: a
+    question that answers itself is worse than none.
+  - Configuration of the repository that can run code (hooks, tool servers) is off, unless
+    `Settings.repo_config` allows it.
   - `parse` never raises and reads typed fields only. A line it does not know is `()`. The class of an
-    error never comes from words in a text: "line 512" is no HTTP status.
+    error never comes from words in a text: "line 512" is no HTTP status. One object reads one run from its
+    first line, so it may remember what it saw; `check` and `launch` remember nothing.
   - Say `Finished(ok=True)` only where the agent itself says that its work ended well, in its own typed
     terminal event. A "success" that carries an error flag is `Finished(ok=False)`.
   - `ModelEvent` at the first sign of the model after a start or a resume: it proves that the answers in
@@ -27,8 +31,8 @@ Rules for an adapter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+import sys
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -46,12 +50,12 @@ ErrorKind: TypeAlias = Literal[
     "turns",  # the agent's own limit of turns
     "budget",  # the agent's own limit of money
     "session",  # the session to resume does not exist any more
+    "refused",  # the model itself declines the task
+    "tools",  # the tools of `ve` are missing
 ]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a line of an agent can raise; nesting too deep is a RecursionError."""
-
-TRANSIENT: frozenset[str] = frozenset({"overloaded", "connection"})
 
 
 class AnsweredQuestion(msgspec.Struct, frozen=True):
@@ -80,6 +84,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     phase: str
     """One of PHASES."""
+    agent: str = "script"
+    """The section of the configuration that it was started with."""
     visit: int = 1
     """The nth run of this phase in this attempt, from 1."""
     worktree: str
@@ -100,6 +106,28 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...]
     env: dict[str, str] = {}
     stdin: str | None = None
+    files: dict[str, str] = {}
+    """Name -> text, written into the run's folder before the start, for the operator's eyes only."""
+    passes: tuple[str, ...] = ()
+    """Variables of the daemon's own environment that this client may see: its key, its settings folder."""
+
+
+TOOL_SERVER = "ve"
+"""What a client calls our tool server; many put it before the tools' names."""
+
+
+class ToolServer(NamedTuple):
+    """The tool server as clients want it: a program, its arguments, its environment."""
+
+    command: str
+    args: tuple[str, ...]
+    env: dict[str, str]
+
+
+def tool_server(job: Job) -> ToolServer:
+    """The MCP server over stdio with the tools of that run."""
+    args = ("-I", "-m", "ve.runtool", job.run_dir)
+    return ToolServer(sys.executable, args, {"VE_RUN_ID": job.run, "VE_RUN_DIR": job.run_dir})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +137,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    base_url: str = ""
+    """Where the model's API is."""
+    max_turns: int = 0
+    """Turns of the model in one run; 0: no limit but those of time."""
+    budget_usd: float = 0.0
+    """US dollars that one run may cost; 0: no limit."""
+    repo_config: bool = False
+    """Whether the repository's own configuration of the agent may run code (hooks, tool servers)."""
+
+
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client can do; where it cannot, `ve` does without."""
+
+    resume: bool = True
+    """Goes on with a conversation; else each run is told everything again."""
+    ask: bool = True
+    """Uses the tools of `ve`. Without them it can neither ask nor decide a review."""
+    usage: bool = True
+    """Says what it consumed."""
+    turn_limit: bool = False
+    budget: bool = False
+    events: bool = True
+    """Prints typed events. False: exit code 0 is all that it says of its success."""
+    own_tools: bool = False
+    """Starts the tool server of `ve` by itself: nothing of it is in the launch."""
+    effect: bool = True
+    """PLAN must have written the plan, the first IMPLEMENT must have changed something."""
 
 
 class Fitness(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +173,7 @@ class Fitness(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     reason: str = ""
     hint: str = ""
+    login: Literal["yes", "no", "unknown", "not needed"] = "unknown"
 
 
 # ---------------------------------------------------------------------------------------- events
@@ -170,6 +226,13 @@ class LimitReached(msgspec.Struct, frozen=True, tag="limit"):
     reason: str
 
 
+class Stuck(msgspec.Struct, frozen=True, tag="stuck"):
+    """The agent goes on but cannot succeed, or would try for ever: `ve` stops it, and this is why."""
+
+    message: str
+    error_kind: ErrorKind = ""
+
+
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
     """The agent's own typed terminal event. Where a stream holds several, the last one counts."""
 
@@ -178,7 +241,9 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     error_kind: ErrorKind = ""
 
 
-Event: TypeAlias = SessionStarted | ModelEvent | ToolCall | ToolResult | UsageEvent | LimitReached | Finished
+Event: TypeAlias = (
+    SessionStarted | ModelEvent | ToolCall | ToolResult | UsageEvent | LimitReached | Stuck | Finished
+)
 
 
 @runtime_checkable
@@ -186,9 +251,18 @@ class Adapter(Protocol):
     """One agent program. Made by `ve.agents.adapter(name, settings)`."""
 
     name: ClassVar[str]
+    """How the configuration calls it."""
+    title: ClassVar[str]
+    """How people call it."""
+    install: ClassVar[str]
+    """The command that installs it; empty: nothing to install."""
+    abilities: ClassVar[Abilities]
 
     def check(self) -> Fitness:
-        """Is the program here, and usable as it is? May start it; at most 10 seconds. Never raises."""
+        """Is the program here, and usable as it is? May start it; at most 10 seconds. Never raises.
+
+        Called off the event loop, before a unit is dispatched and by `ve orch agents`.
+        """
         ...
 
     def launch(self, job: Job) -> Launch:
@@ -200,149 +274,10 @@ class Adapter(Protocol):
         ...
 
 
-# ---------------------------------------------------------------------------------- what it came to
+@runtime_checkable
+class Explains(Protocol):
+    """An adapter whose program tells some failures on stderr only, in a form that is no prose."""
 
-FailureKind: TypeAlias = Literal["error", "setup", "stalled", "limit", "lost", "stopped"]
-
-
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an operator looks: the run, the last line of its output, its exit, the end of its stderr."""
-
-    run: str
-    line: str
-    exit_code: int | None
-    stderr_tail: str
-
-
-class Clean(msgspec.Struct, frozen=True, tag="clean"):
-    """The run ended well: typed terminal event, no error flag, exit 0, our tools were there."""
-
-    message: str = ""
-
-
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """Anything else. `kind` is the kind of attention, `cause` the agent's typed class of error;
-    `transient`: the same run later may work, so a retry with back-off makes sense."""
-
-    kind: FailureKind
-    reason: str
-    evidence: Evidence
-    cause: ErrorKind = ""
-    transient: bool = False
-
-
-class Limited(msgspec.Struct, frozen=True, tag="limited"):
-    """The backend's usage limit ended the run; the unit is not to blame."""
-
-    until: str | None
-    reason: str
-
-
-Outcome: TypeAlias = Clean | Failed | Limited
-
-
-class Ended(Protocol):
-    """What `judge` needs of an exit record (`ve.proc.runfolder.Exit` is one)."""
-
-    @property
-    def how(self) -> str: ...
-    @property
-    def code(self) -> int | None: ...
-    @property
-    def signal(self) -> int | None: ...
-    @property
-    def message(self) -> str: ...
-
-
-def judge(
-    events: Sequence[Event],
-    exit: Ended | None,
-    tools_ready: bool,
-    *,
-    run: str = "",
-    line: str = "",
-    stderr_tail: str = "",
-) -> Outcome:
-    """What a finished run came to. Pure; never raises.
-
-    `exit` is None when the run was lost: its supervisor died without an exit record. `line` is the
-    last line read of `output`. The phase's effect in the worktree is judged elsewhere.
-    """
-    finished = next((event for event in reversed(events) if isinstance(event, Finished)), None)
-    if exit is not None and finished is not None and finished.ok and _exited_zero(exit) and tools_ready:
-        return Clean(finished.message)
-    limit = next((event for event in reversed(events) if isinstance(event, LimitReached)), None)
-    if limit is not None:
-        return Limited(limit.until, limit.reason)
-    kind, what, advice = _failure(finished, exit, tools_ready)
-    cause: ErrorKind = finished.error_kind if finished is not None and not finished.ok else ""
-    return Failed(
-        kind=kind,
-        reason=" ".join(part for part in (what, _last_line(stderr_tail), advice) if part),
-        evidence=Evidence(
-            run=run,
-            line=line[:2000],
-            exit_code=None if exit is None else exit.code,
-            stderr_tail=stderr_tail[-4000:],
-        ),
-        cause=cause,
-        transient=cause in TRANSIENT and kind == "error",
-    )
-
-
-_ADVICE: dict[str, tuple[FailureKind, str]] = {
-    "auth": ("setup", "Log the agent in or set its key, then `ve orch retry`."),
-    "billing": ("setup", "The account has no credit; settle it, then `ve orch retry`."),
-    "model": ("setup", "Choose another model in [agents.NAME] of ve.toml, then `ve orch retry`."),
-    "turns": ("limit", "Read what it did with `ve orch tail`, then `ve orch retry` to let it go on."),
-    "budget": ("limit", "Raise the budget or retry with `ve orch retry` to let it go on."),
-    "session": ("error", "Its conversation is gone; `ve orch retry` goes on with a new one."),
-}
-
-_RETRY = "Read its output with `ve orch tail`, then `ve orch retry`."
-
-
-def _exited_zero(exit: Ended) -> bool:
-    return exit.how == "exited" and exit.code == 0
-
-
-def _failure(
-    finished: Finished | None, exit: Ended | None, tools_ready: bool
-) -> tuple[FailureKind, str, str]:
-    if exit is None:
-        return "lost", "The run was lost: its supervisor died without an exit record.", "`ve orch retry`."
-    if exit.how == "start_failed":
-        return (
-            "setup",
-            f"The agent did not start: {exit.message}.",
-            "Start it by hand in the worktree, then `ve orch retry`.",
-        )
-    if exit.how in ("wall_limit", "idle_limit"):
-        return "stalled", f"The agent was ended: {exit.message}.", _RETRY
-    if exit.how == "stopped":
-        return "stopped", f"The agent was stopped ({_ending(exit)}).", "`ve orch retry`."
-    if finished is not None and not finished.ok:
-        kind, advice = _ADVICE.get(finished.error_kind, ("error", _RETRY))
-        said = finished.message.strip() or "no message"
-        return kind, f"The agent reported a failure: {said} ({_ending(exit)}).", advice
-    if exit.how == "signalled":
-        return "error", f"The agent was killed by signal {exit.signal}.", _RETRY
-    if not tools_ready:
-        return (
-            "setup",
-            f"The agent never asked for the tools of `ve`, so it could not have asked a question "
-            f"({_ending(exit)}).",
-            "Start it by hand in the worktree, then `ve orch retry`.",
-        )
-    if finished is None:
-        return "error", f"The agent ended without its terminal event ({_ending(exit)}).", _RETRY
-    return "error", f"The agent reported success but ended with {_ending(exit)}.", _RETRY
-
-
-def _ending(exit: Ended) -> str:
-    return f"signal {exit.signal}" if exit.signal is not None else f"exit code {exit.code}"
-
-
-def _last_line(stderr_tail: str) -> str:
-    lines = [line.strip() for line in stderr_tail.splitlines() if line.strip()]
-    return f"Last line of stderr: {lines[-1][:300]}" if lines else ""
+    def explain(self, stderr_tail: str) -> Finished | None:
+        """The terminal event that its output lacks; asked only when there was none. Never raises."""
+        ...

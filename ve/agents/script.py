@@ -14,6 +14,7 @@ import msgspec
 
 from ve.agents.base import (
     UNREADABLE,
+    Abilities,
     Event,
     Finished,
     Fitness,
@@ -51,13 +52,16 @@ class Script:
     """Adapter of the script agent."""
 
     name: ClassVar[str] = "script"
+    title: ClassVar[str] = "The script agent"
+    install: ClassVar[str] = ""
+    abilities: ClassVar[Abilities] = Abilities(resume=False, own_tools=True, effect=False)
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def check(self) -> Fitness:
         """It needs nothing but this Python."""
-        return Fitness(ok=True, version=f"Python {platform.python_version()}")
+        return Fitness(ok=True, version=f"Python {platform.python_version()}", login="not needed")
 
     def launch(self, job: Job) -> Launch:
         """The process reads the job from the run's folder and the steps from the worktree."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 from cyclopts import Parameter
 
-from ve.cli.common import FROM_STDIN, AsJson, Chunk, client, next_commands, units_in
+from ve.cli.common import FROM_STDIN, AsJson, Chunk, Target, client, next_commands, units_in
 from ve.cli.look import reason_of, status_of
-from ve.cli.output import clean, indented, one_line, say, say_json
+from ve.cli.output import indented, one_line, say, say_json
 from ve.client import Client, unit_path
-from ve.errors import RefusedError, UsageError
+from ve.errors import RefusedError, UsageError, VeError
+
+if TYPE_CHECKING:
+    from ve.cli.answering import Written
 
 Text = Annotated[str | None, FROM_STDIN, Parameter(help="The words themselves; - reads them from stdin.")]
 Reason = Annotated[str | None, Parameter(help="Why; kept in the history.")]
@@ -56,69 +59,35 @@ def answer(
     if (text is not None) + (option is not None) + edit > 1:
         raise UsageError("TEXT, --option and --edit are three ways to answer; one of them is enough")
     daemon = client()
+    if chunk.startswith("@"):
+        _act(daemon, chunk, "answer", {"text": text, "option": option, "question": question}, as_json)
+        return
+    from ve.cli import answering
+
+    asked = daemon.get(unit_path(chunk))["unit"]
+    if edit:
+        _send_written(daemon, chunk, answering.written(asked, question), as_json)
+        return
     if text is None and option is None:
-        asked = daemon.get(unit_path(chunk))["unit"]
-        text = _edited(asked, question) if edit else None
-        if text is None:
-            raise _say_it(asked)
-    body = {"text": _given(text), "option": option, "question": question}
-    _act(daemon, chunk, "answer", body, as_json)
+        raise answering.ask_back(asked, question, f"what is the answer to {asked['chunk']}?")
+    if question is None and len(answering.open_questions(asked)) > 1:
+        raise answering.ask_back(asked, None, f"{asked['chunk']} asks several questions; which one is it?")
+    _act(daemon, chunk, "answer", {"text": _given(text), "option": option, "question": question}, as_json)
 
 
-def _say_it(unit: dict[str, Any]) -> UsageError:
-    """What could be answered: the open questions and how to."""
-    lines = []
-    for question in unit.get("questions") or ():
-        if question["state"] == "open":
-            lines.append(indented(question["text"]))
-            lines += [f"  {number}. {one_line(text)}" for number, text in enumerate(question["options"], 1)]
-    if not lines:
-        return UsageError(
-            f"{unit['chunk']} asks nothing", hint=f"See it: ve orch work-unit show {unit['chunk']}"
-        )
-    lines.append(f"Say it: ve orch answer {unit['chunk']} 'TEXT', or --option N, or --edit")
-    return UsageError(f"what is the answer to {unit['chunk']}?", hint="\n".join(lines))
-
-
-def _edited(unit: dict[str, Any], wanted: str | None) -> str:
-    """The answer as written in the operator's editor; the question stands below a cut line."""
-    import shlex
-    import subprocess
-    import tempfile
-    from pathlib import Path
-
-    asked = [
-        question
-        for question in unit.get("questions") or ()
-        if question["state"] == "open" and wanted in (None, question["id"])
-    ]
-    if not asked:
-        raise _say_it(unit)
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    cut = "# ---- the answer goes above; everything from this line on is left out ----"
-    below = "\n".join(
-        [clean(question["text"]) + "".join(f"\n{n}. {clean(o)}" for n, o in enumerate(question["options"], 1))
-         + (f"\n\n{clean(question['context'])}" if question["context"] else "") for question in asked]
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="ve-answer-") as folder:
-        path = Path(folder) / "ANSWER.md"
-        path.write_text(f"\n{cut}\n{below}\n", encoding="utf-8")
+def _send_written(daemon: Client, chunk: str, answers: list[Written], as_json: bool) -> None:
+    """Send them one by one. What could not be sent is shown, so that it can be used again."""
+    for number, one in enumerate(answers):
         try:
-            done = subprocess.run([*editor, str(path)], check=False)
-        except OSError as error:
-            raise UsageError(
-                f"{editor[0]} cannot be started: {error.strerror}", hint="Set EDITOR."
-            ) from error
-        if done.returncode:
-            raise RefusedError(f"{editor[0]} ended with {done.returncode}; nothing was answered")
-        text = path.read_text(encoding="utf-8").partition(cut)[0].strip()
-    if not text:
-        raise RefusedError("the answer is empty; nothing was answered")
-    return text
+            _act(daemon, chunk, "answer", one.body, as_json)
+        except VeError as error:
+            left = "\n".join(f"  to {it.question}:\n{indented(it.text, '    ')}" for it in answers[number:])
+            error.hint = "\n".join(part for part in (error.hint, f"Not sent:\n{left}") if part)
+            raise
 
 
 def retry(
-    chunk: Chunk,
+    chunk: Target,
     /,
     *,
     fresh: Annotated[
@@ -131,7 +100,7 @@ def retry(
 
 
 def resolve(
-    chunk: Chunk,
+    chunk: Target,
     choice: Annotated[
         Literal["serialize", "approve", "feedback", "drop"],
         Parameter(help="conflict: serialize; review: approve, feedback; dependency: drop."),
@@ -146,7 +115,7 @@ def resolve(
 
 
 def approve(
-    chunk: Chunk,
+    chunk: Target,
     /,
     *,
     hash_: Annotated[
@@ -159,7 +128,7 @@ def approve(
 
 
 def prioritize(
-    chunk: Chunk,
+    chunk: Target,
     priority: Annotated[int, Parameter(help="Higher goes first.", allow_leading_hyphen=True)],
     /,
     *,
@@ -169,7 +138,9 @@ def prioritize(
     _act(client(), chunk, "prioritize", {"priority": priority}, as_json)
 
 
-MaybeChunk = Annotated[str | None, Parameter(help="The chunk; without one, the whole board.")]
+MaybeChunk = Annotated[
+    str | None, Parameter(help="The chunk, or @ and a group; without one, the whole board.")
+]
 
 
 def pause(chunk: MaybeChunk = None, /, *, as_json: AsJson = False) -> None:
@@ -182,7 +153,7 @@ def unpause(chunk: MaybeChunk = None, /, *, as_json: AsJson = False) -> None:
     _act(client(), chunk, "unpause", {}, as_json)
 
 
-def cancel(chunk: Chunk, /, *, reason: Reason = None, as_json: AsJson = False) -> None:
+def cancel(chunk: Target, /, *, reason: Reason = None, as_json: AsJson = False) -> None:
     """End a unit without a merge; its work is kept under a salvage ref."""
     _act(client(), chunk, "cancel", {"reason": reason}, as_json)
 
@@ -207,6 +178,9 @@ def _given(text: str | None) -> str | None:
 
 def _act(daemon: Client, chunk: str | None, verb: str, body: dict[str, Any], as_json: bool) -> None:
     """Send a verb and say what became of the unit; a refusal names what is possible instead."""
+    if chunk is not None and chunk.startswith("@"):
+        _act_on_group(daemon, chunk[1:], verb, body, as_json)
+        return
     if chunk is None:
         reply = daemon.post(f"/board/{verb}")
         line = f"the board is {'paused' if verb == 'pause' else 'not paused'}"
@@ -225,6 +199,21 @@ def _act(daemon: Client, chunk: str | None, verb: str, body: dict[str, Any], as_
         say_json(reply)
     else:
         say(line)
+
+
+def _act_on_group(daemon: Client, name: str, verb: str, body: dict[str, Any], as_json: bool) -> None:
+    """Send a verb to a group and say what became of each unit. Raises RefusedError if one refused it."""
+    reply = daemon.post(f"/attention/{quote(name, safe='')}/{verb}", body)
+    results = reply["results"]
+    if as_json:
+        say_json(reply)
+    else:
+        for result in results:
+            if result["unit"]:
+                say(_line(result["unit"]))
+    refused = [f"  {one_line(r['chunk'])}: {one_line(r['refused'])}" for r in results if r["refused"]]
+    if refused:
+        raise RefusedError(f"{len(refused)} of {len(results)} units refused it", hint="\n".join(refused))
 
 
 def _line(unit: dict[str, Any]) -> str:

@@ -35,8 +35,11 @@ for _group, _home, _commands in (
     }),
     (_LOOK, "ve.cli.look", {
         "ps": "The units: phase, status, what each waits for.",
-        "attention": "Who needs you: the question, the evidence, the choices.",
+        "attention": "Who needs you, by cause: what is asked or wrong, and what to do.",
         "why": "Why a unit does not run at the moment.",
+    }),
+    (_LOOK, "ve.cli.agents", {
+        "agents": "Which agents can be used here, and what each can do.",
     }),
     (_LOOK, "ve.cli.tail", {
         "tail": "What a unit's runs print; without a chunk, what happens to all units.",

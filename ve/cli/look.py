@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from ve.cli.output import (
     since,
     span,
     table,
+    terminal_width,
 )
 from ve.client import unit_path
 
@@ -150,6 +151,11 @@ def _ago(text: str) -> str:
 
 
 def _evidence(evidence: Unit) -> list[str]:
+    facts = _evidence_facts(evidence)
+    return ["", "evidence", *facts] if facts else []
+
+
+def _evidence_facts(evidence: Unit) -> list[str]:
     facts = [
         f"  {label:<12}{one_line(str(evidence[name]))}"
         for name, label in (("run", "run"), ("exit_code", "exit code"), ("line", "line"))
@@ -157,52 +163,101 @@ def _evidence(evidence: Unit) -> list[str]:
     ]
     if evidence.get("stderr_tail"):
         facts += ["  stderr", indented(evidence["stderr_tail"], "    ")]
-    return ["", "evidence", *facts] if facts else []
+    return facts
 
 
 def _question(question: Unit) -> list[str]:
     lines = [f"question {question['id']} ({question['state']}, {since(question['asked_at'])} ago)"]
-    lines.append(indented(question["text"]))
-    lines += [f"  {number}. {one_line(text)}" for number, text in enumerate(question["options"], 1)]
-    if question["context"]:
-        lines += ["  context", indented(question["context"], "    ")]
+    lines += asked_lines(question)
     if question["answer"] is not None:
         lines.append(indented(f"answered by {question['answered_by']}: {question['answer']}"))
     return lines
 
 
+def asked_lines(question: Unit) -> list[str]:
+    """The text of a question, its options by number, and its context."""
+    lines = [indented(question["text"])]
+    lines += [f"  {number}. {one_line(text)}" for number, text in enumerate(question["options"], 1)]
+    if question["context"]:
+        lines += ["  context", indented(question["context"], "    ")]
+    return lines
+
+
 def attention(*, as_json: AsJson = False) -> None:
-    """List the units that need a person, the most urgent first."""
-    daemon = client()
-    reply = daemon.get("/attention")
+    """Show what needs a person, by cause; what most work waits for comes first."""
+    reply = client().get("/attention")
     if as_json:
         say_json(reply)
         return
-    units = units_in(reply)
-    if not units:
-        narrate("nobody needs you")
-        return
-    for place, unit in enumerate(units):
+    blocks = [[_lane(lane)] for lane in reply["lanes"]]
+    blocks += [list(_group(group)) for group in reply["groups"]]
+    for place, lines in enumerate(blocks):
         if place:
             say()
-        waited = since(unit["changed_at"])
-        say(f"{colour(unit['chunk'], 'bold')}  {colour(unit['attention_kind'], 'yellow')}  waits {waited}")
-        for line in _what_is_wanted(unit):
+        for line in lines:
             say(line)
-        for command in next_commands(daemon.get(f"/why/{unit['id']}")["legal"], unit):
-            if not command.startswith(("ve orch pause", "ve orch prioritize", "ve orch merged")):
-                say(f"  {colour('>', 'dim')} {command}")
+    if not reply["groups"]:
+        narrate("nobody needs you")
 
 
-def _what_is_wanted(unit: Unit) -> list[str]:
+def _lane(lane: Unit) -> str:
+    """A backend that takes nothing, once for all that wait for it."""
+    then = moment(lane["until"])
+    assert then is not None
+    here, left = then.astimezone(), then - datetime.now(UTC)
+    until = f"{here:%H:%M}" if left < timedelta(hours=20) else f"{here:%a %d %b %H:%M}"
+    why = f" ({one_line(lane['reason'])})" if lane["reason"] else ""
+    waits = _counted(len(lane["chunks"]), "{n} unit waits for it", "{n} units wait for it")
+    behind = f", {lane['waiting']} more behind" if lane["waiting"] else ""
+    return f"{colour(clean(lane['backend']), 'bold')} takes nothing until {until}{why}; {waits}{behind}"
+
+
+def _group(group: Unit) -> Iterator[str]:
+    """A cause: whom it holds up, what it is, what can be done."""
+    units = group["units"]
+    one = len(units) == 1
+    name = units[0]["chunk"] if one else f"@{group['fingerprint']}"
+    facts = [colour(name, "bold"), colour(group["kind"], "yellow")]
+    facts += [] if one else [f"{len(units)} units"]
+    facts += [f"waits {since(group['since'])}"]
+    if group["waiting"]:
+        facts.append(_counted(group["waiting"], "{n} unit waits behind", "{n} units wait behind"))
+    if group["retry_at"]:
+        facts.append(f"tried again {when(group['retry_at'])}")
+    yield "  ".join(facts)
+    if not one:
+        yield from _names(unit["chunk"] for unit in units)
+    yield from _what_is_wanted(group)
+    for command in group["next"]:
+        yield f"  {colour('>', 'dim')} {clean(command)}"
+
+
+def _names(chunks: Iterable[str]) -> list[str]:
+    import textwrap
+
+    names = ", ".join(map(clean, chunks))
+    return textwrap.wrap(
+        names, terminal_width(), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
+    )
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return (one if number == 1 else several).format(n=number)
+
+
+def _what_is_wanted(group: Unit) -> Iterator[str]:
+    unit = group["units"][0]
     asked = [question for question in unit.get("questions") or () if question["state"] == "open"]
-    if unit["attention_kind"] != "question" or not asked:
-        return [indented(unit["attention_reason"])]
-    lines = []
-    for question in asked:
-        lines.append(indented(question["text"]))
-        lines += [f"  {number}. {one_line(text)}" for number, text in enumerate(question["options"], 1)]
-    return lines
+    if group["kind"] == "question" and asked:
+        for question in asked:
+            yield from [f"  question {question['id']}"] if len(asked) > 1 else []
+            yield from asked_lines(question)
+        return
+    yield indented(group["reason"])
+    facts = _evidence_facts(unit.get("evidence") or {})
+    if facts and len(group["units"]) > 1:
+        yield f"  for example, {unit['chunk']}"
+    yield from facts
 
 
 def why(chunk: Chunk, /, *, as_json: AsJson = False) -> None:

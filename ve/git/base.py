@@ -111,6 +111,13 @@ def _lookup(store: BaseObjectStore, tree: Tree, path: str) -> ShaFile | None:
     return None if mode == 0o160000 else store[sha]
 
 
+def touched(worktree: Path, since: str) -> list[str]:
+    """Paths that differ between a commit and the worktree as it is, ignored ones left out."""
+    changed = git_bytes(["diff", "--name-only", "--no-renames", "-z", since, "--"], worktree)
+    fresh = git_bytes(["ls-files", "--others", "--exclude-standard", "-z"], worktree)
+    return [*z_paths(changed), *z_paths(fresh)]
+
+
 def uncommitted(worktree: Path, paths: Sequence[str]) -> list[str]:
     """Return those of `paths` that hold, or are, something that HEAD does not have.
 

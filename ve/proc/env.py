@@ -7,7 +7,7 @@ in the environment makes any git command in the worktree write to another reposi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ve.errors import RunError
 
@@ -29,14 +29,20 @@ FORBIDDEN: frozenset[str] = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FI
 
 
 def environment(
-    extra: Mapping[str, str] | None = None, *, source: Mapping[str, str] | None = None
+    extra: Mapping[str, str] | None = None,
+    *,
+    passes: Collection[str] = (),
+    source: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """What of `source` (the daemon's own environment) an agent may see, with `extra` on top.
+
+    `passes` names what this agent needs beyond the list that holds for all: its own key, for example.
 
     Raises RunError when `extra` sets a variable that would point git at another repository.
     """
     origin = os.environ if source is None else source
-    result = {name: value for name, value in origin.items() if name in PASSED or name.startswith("LC_")}
+    allowed = PASSED | (set(passes) - FORBIDDEN)
+    result = {name: value for name, value in origin.items() if name in allowed or name.startswith("LC_")}
     for name, value in (extra or {}).items():
         if name in FORBIDDEN:
             raise RunError(

@@ -11,7 +11,7 @@ one writer, and a reader takes a torn last line (a crash, a full disk) for a lin
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
@@ -132,8 +132,10 @@ _tool: msgspec.json.Decoder[ToolRecord] = msgspec.json.Decoder(ToolRecord)
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
-def create(run_dir: Path, job: msgspec.Struct, prompt: str, spec: Spec) -> None:
-    """Make the folder: files 0600, folder 0700.
+def create(
+    run_dir: Path, job: msgspec.Struct, prompt: str, spec: Spec, files: Mapping[str, str] | None = None
+) -> None:
+    """Make the folder: files 0600, folder 0700. `files` are the agent's own: its settings, by name.
 
     Safe to repeat as long as nobody claimed the run. Raises RunError when it is claimed already, or when
     the disk does not take it.
@@ -144,6 +146,8 @@ def create(run_dir: Path, job: msgspec.Struct, prompt: str, spec: Spec) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(run_dir / "job.json", msgspec.json.encode(job))
         _write(run_dir / "prompt.md", prompt.encode())
+        for name, text in (files or {}).items():
+            _write(run_dir / name, text.encode())
         _write(run_dir / "spec.json", msgspec.json.encode(spec))
     except OSError as error:
         raise RunError(
@@ -151,6 +155,18 @@ def create(run_dir: Path, job: msgspec.Struct, prompt: str, spec: Spec) -> None:
             where=str(run_dir),
             hint="Make room on that disk or allow writing there, then `ve orch retry`.",
         ) from error
+
+
+class Started(msgspec.Struct):
+    """What of job.json is needed to read the run's output."""
+
+    agent: str = ""
+
+
+def read_agent_name(run_dir: Path) -> str:
+    """The agent that the run was started with; empty when job.json does not say."""
+    job = _read(run_dir / "job.json", Started)
+    return job.agent if job else ""
 
 
 def read_spec(run_dir: Path) -> Spec | None:

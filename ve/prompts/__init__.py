@@ -37,6 +37,15 @@ class Issue(Protocol):
     def suggestion(self) -> str: ...
 
 
+class Settled(Issue, Protocol):
+    """A review issue and what became of it."""
+
+    @property
+    def disposition(self) -> str | None: ...
+    @property
+    def disposition_reason(self) -> str: ...
+
+
 def render(
     *,
     chunk: str,
@@ -45,6 +54,7 @@ def render(
     cause: str = "",
     answers: Sequence[Answer] = (),
     issues: Sequence[Issue] = (),
+    settled: Sequence[Settled] = (),
     resume: bool = False,
 ) -> str:
     """The prompt of one run. Raises InvalidInput for a phase that has none."""
@@ -59,6 +69,7 @@ def render(
         _cause(cause, resume),
         _answers(answers),
         _issues(issues),
+        _settled(settled) if phase == "REVIEW" else "",
         _file("always").strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -96,6 +107,18 @@ def _issues(issues: Sequence[Issue]) -> str:
         lines += ["", f"- `{one.id}` {one.place}".rstrip(), _quoted(one.concern)]
         if one.suggestion:
             lines += ["  Suggestion:", _quoted(one.suggestion)]
+    return "\n".join(lines)
+
+
+def _settled(settled: Sequence[Settled]) -> str:
+    """For the next reviewer, who has read nothing of it: else a declined issue is raised for ever."""
+    if not settled:
+        return ""
+    lines = ["## What became of the last review's issues"]
+    for one in settled:
+        lines += ["", f"- {one.disposition}: {one.place}".rstrip(": "), _quoted(one.concern)]
+        if one.disposition_reason:
+            lines += ["  Reason:", _quoted(one.disposition_reason)]
     return "\n".join(lines)
 
 

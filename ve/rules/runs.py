@@ -113,7 +113,7 @@ def review_decided(unit: WorkUnit, cmd: c.ReviewDecided, _: Facts) -> Outcome:
 
 def run_ended(unit: WorkUnit, cmd: c.RunEnded, facts: Facts) -> Outcome:
     """The slot is free; what follows depends on whether the run still decided anything."""
-    unit = replace(unit, questions=unbind(unit.questions))
+    unit = replace(unit, questions=unbind(unit.questions), meter=cmd.meter or unit.meter)
     if unit.closing:
         return after_closing_run(replace(unit, state=Ready(), ending=None), facts)
     if isinstance(unit.state, Running):
@@ -135,6 +135,8 @@ def apply_exit(unit: WorkUnit, ended: c.Exit, facts: Facts) -> WorkUnit:
         return failed(unit, "stalled", ended.reason, ended.evidence, facts)
     if isinstance(ended, c.Lost):
         return failed(unit, "lost", ended.reason, ended.evidence, facts)
+    if ended.session_gone:
+        unit = replace(unit, session=None)
     return failed(unit, ended.kind, ended.reason, ended.evidence, facts, retry=ended.retry)
 
 

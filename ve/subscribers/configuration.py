@@ -29,7 +29,7 @@ class Configuration(Subscriber):
     def on_commit(self, transition: Transition) -> None:
         command = transition.detail
         if isinstance(command, ConfigSet):
-            self.core.forget_fitness()
+            self.core.clients.forget()
             if command.key:
                 self._due.append((command.key, command.value))
                 self.start_task("write", self._write())

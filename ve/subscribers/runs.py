@@ -16,19 +16,22 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ve import commands as c
 from ve import faults, prompts
 from ve.agents.base import AnsweredQuestion, Job
 from ve.agents.base import ReviewIssue as JobIssue
 from ve.chunks.document import folder_of
 from ve.chunks.frontmatter import reopen
+from ve.configfields import PhaseConfig
 from ve.errors import NotFound, RefusedError, VeError
 from ve.proc import runfolder, stop, watch
 from ve.proc.env import environment
 from ve.proc.spare import Supervisors
 from ve.rules.base import Refused
 from ve.stream import Unavailable
-from ve.subscribers import Subscriber
+from ve.subscribers import Subscriber, effects
 from ve.subscribers.runfiles import RunFiles
 from ve.unit import Frozen, Running, WorkUnit
 from ve.views import Transition
@@ -174,30 +177,35 @@ class Runs(Subscriber):
             for i in unit.issues
             if i.disposition is None
         )
-        resume = unit.session is not None
+        backend = self.core.backend_of(unit)
+        adapter = self.core.adapter(backend)
+        session = unit.session if adapter.abilities.resume else None
+        resume = session is not None
         prompt = prompts.render(
             chunk=unit.chunk, phase=unit.phase.value, worktree=unit.worktree, cause=unit.cause,
-            answers=answers, issues=issues, resume=resume,
+            answers=answers, issues=issues, settled=[i for i in unit.issues if i.disposition], resume=resume,
         )  # fmt: skip
         job = Job(
             run=run, unit=unit.id, chunk=unit.chunk, attempt=unit.attempt, phase=unit.phase.value,
             visit=getattr(unit.visits, unit.phase.lower()), worktree=unit.worktree, run_dir=str(folder),
-            prompt=prompt, session=unit.session, resume=resume, answers=answers, cause=unit.cause,
-            issues=issues,
+            prompt=prompt, session=session, resume=resume, answers=answers, cause=unit.cause,
+            issues=issues, agent=backend,
         )  # fmt: skip
-        launch = self.core.adapter(self.core.backend_of(unit)).launch(job)
+        launch = adapter.launch(job)
         own = {"VE_RUN_ID": run, "VE_RUN_DIR": str(folder), "VE_RUN_TOKEN": token}
-        limits = self.core.config.limits
+        limits, phase = self.core.config.limits, self.core.config.phase.get(unit.phase.value, PhaseConfig())
         spec = runfolder.Spec(
             run=run,
             argv=launch.argv,
-            env={**environment(launch.env), **own},
+            env={**environment(launch.env, passes=launch.passes), **own},
             cwd=unit.worktree,
             stdin=launch.stdin,
-            limits=runfolder.Limits(wall_s=limits.wall_s, idle_s=limits.idle_s),
+            limits=runfolder.Limits(
+                wall_s=phase.wall_s or limits.wall_s, idle_s=phase.idle_s or limits.idle_s
+            ),
             nudge=runfolder.NudgeTo(socket=str(self.core.places.socket), token=token),
         )
-        runfolder.create(folder, job, prompt, spec)
+        runfolder.create(folder, job, prompt, spec, launch.files)
 
     async def _could_not_begin(self, unit: WorkUnit, run: str, reason: str) -> None:
         log.warning("run %s could not begin: %s", run, reason)
@@ -223,10 +231,14 @@ class Runs(Subscriber):
             return
         folder = self.folder(run)
         spec = runfolder.read_spec(folder)
-        files = RunFiles(folder, unit.id, self.core.adapter(self.core.backend_of(unit)))
-        self._active[run] = Run(files, spec.nudge.token if spec and spec.nudge else "")
+        self._active[run] = Run(self._files(unit, run), spec.nudge.token if spec and spec.nudge else "")
         self._none_left.clear()
         self.start_task(f"watch:{run}", self._watch(run))
+
+    def _files(self, unit: WorkUnit, run: str) -> RunFiles:
+        """Read with the agent that the run was started with, whatever the configuration says by now."""
+        backend = runfolder.read_agent_name(self.folder(run)) or self.core.backend_of(unit)
+        return RunFiles(self.folder(run), unit, backend, self.core.adapter(backend))
 
     async def nudge(self, run_id: str, token: str) -> None:
         """A run says that there is something to read. Raises NotFound, RefusedError."""
@@ -254,7 +266,7 @@ class Runs(Subscriber):
         """After an outage of the history: what was read meanwhile was refused or undone."""
         run = self._active[run_id]
         async with run.reading:
-            run.files = RunFiles(self.folder(run_id), unit.id, self.core.adapter(self.core.backend_of(unit)))
+            run.files = self._files(unit, run_id)
             await self._read_new(run)
         if not isinstance(unit.state, Running) or unit.state.stop:
             self._stop_soon(unit, run_id)
@@ -304,18 +316,29 @@ class Runs(Subscriber):
         async with run.reading:
             await self._read_new(run)
             command = await asyncio.to_thread(run.files.ended, state)
+        command = await self._with_effect(command, run.files)
         if run.stop_timer:
             run.stop_timer.cancel()
         del self._active[run_id]
         run.grew.set()
-        await self._submit_end(command)
+        await self._submit_end(command, run.files.backend)
 
-    async def _submit_end(self, command: c.RunEnded) -> None:
-        """A usage limit closes the backend's lane in the same breath."""
+    async def _with_effect(self, command: c.RunEnded, files: RunFiles) -> c.RunEnded:
+        """A clean end counts only with what its phase must have changed."""
         unit = self.core.stream.unit(command.unit)
+        running = unit is not None and isinstance(unit.state, Running) and unit.run == command.run
+        if unit is None or not running or not isinstance(command.exit, c.Clean) or not files.effect_required:
+            return command
+        try:
+            why = await self.core.git(effects.missing, unit)
+        except VeError as error:
+            why = str(error)
+        return replace(command, exit=files.without_effect(why)) if why else command
+
+    async def _submit_end(self, command: c.RunEnded, backend: str = "") -> None:
+        """A usage limit closes the backend's lane in the same breath."""
         commands: list[c.Command] = [command]
-        if isinstance(command.exit, c.Limited) and unit is not None:
-            backend = self.core.backend_of(unit)
+        if isinstance(command.exit, c.Limited) and backend:
             commands.insert(
                 0, c.LaneClosed(backend=backend, until=command.exit.until, reason=command.exit.reason)
             )

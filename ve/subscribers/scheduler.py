@@ -9,6 +9,7 @@ import secrets
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ve.agents.base import Fitness
 from ve.choose import choose
 from ve.commands import Command, Dispatch, LaneOpened, Retry, Unfit
 from ve.subscribers import Subscriber
@@ -98,11 +99,21 @@ class Scheduler(Subscriber):
         stream = self.core.stream
         ready = [unit for unit in map(stream.unit, self._ready) if unit is not None]
         choice = choose(stream.index, self.core.backend_of, now, candidates=ready)
+        clients, unfit = self.core.clients, set[str]()
         for unit_id in choice.dispatch:
             unit = stream.unit(unit_id)
             free = stream.index.free_slots()
-            if unit is not None and free:
-                stream.submit(self._unfit(unit) or self._dispatch(unit, free[0]), ACTOR)
+            if unit is None or not free:
+                continue
+            backend = self.core.backend_of(unit)
+            fitness = clients.known(backend, self._plan)
+            if fitness is None:
+                continue
+            if not fitness.ok:
+                unfit.add(backend)
+            stream.submit(self._unfit(unit, fitness) or self._dispatch(unit, free[0]), ACTOR)
+        for backend in unfit:  # whoever comes next, or is tried again, finds what has changed
+            clients.forget(backend)
 
     def _retry_landings(self, now: datetime) -> None:
         for unit_id in [unit_id for unit_id, at in self._timed.items() if at <= now]:
@@ -115,11 +126,13 @@ class Scheduler(Subscriber):
     def _dispatch(self, unit: WorkUnit, slot: int) -> Command:
         return Dispatch(unit=unit.id, run=new_run_id(unit), slot=slot, backend=self.core.backend_of(unit))
 
-    def _unfit(self, unit: WorkUnit) -> Command | None:
+    def _unfit(self, unit: WorkUnit, fitness: Fitness) -> Command | None:
         """A unit whose agent is missing, or whose repository wants to run what nobody approved."""
-        fitness = self.core.fitness(self.core.backend_of(unit))
         if not fitness.ok:
-            return Unfit(unit=unit.id, reason=f"{fitness.reason}\n{fitness.hint}".strip())
+            said = ". ".join(
+                part.strip().rstrip(".") for part in (fitness.reason, fitness.hint) if part.strip()
+            )
+            return Unfit(unit=unit.id, reason=f"{said}. Then: ve orch retry {unit.chunk}")
         config = self.core.stream.board.config
         for what, command in (("setup", config.worktree.setup), ("check", config.landing.check)):
             digest = content_hash(command) if command else None

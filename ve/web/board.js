@@ -41,8 +41,8 @@ async function ask(path, body, trouble) {
       headers: { "content-type": "application/json", "idempotency-key": key },
       body: JSON.stringify(body),
     });
-    if (answer.ok) return true;
     const told = await answer.json();
+    if (answer.ok) return told;
     const lines = [told.detail, ...(told.errors ?? []).map((e) => `${e.field}: ${e.message}`), told.hint];
     if (told.legal?.length) lines.push(`Possible now: ${told.legal.join(", ")}`);
     say(trouble, lines.filter(Boolean).join("\n"));
@@ -115,17 +115,13 @@ class Row {
     this.unit = unit;
     this.since = Date.parse(unit.changed_at);
     this.element.dataset.status = unit.status;
-    const rank = STATUSES.indexOf(unit.status);
-    const newestFirst = unit.status === "DONE" || unit.status === "CANCELLED";
-    // Order is style, not place: a moved element would lose its focus.
-    this.element.style.order = String(rank * 1e7 + (newestFirst ? 5e6 - this.number : this.number));
+    this.order();
     say(this.status, words(unit.status) + (unit.paused ? " · paused" : ""));
     say(this.attempt, unit.attempt > 1 ? `#${unit.attempt}` : "");
     this.showPhase(unit);
     say(this.slot, unit.slot === null ? "" : String(unit.slot));
     const note = noteOf(unit);
-    say(this.note, note.split("\n", 1)[0]);
-    this.note.title = note;
+    this.showNote(note);
     say(this.reason, unit.attention_reason ?? note);
     this.reason.hidden = unit.attention_kind === "question" || !note; // each question stands below, in full
     this.showEvidence(unit.evidence);
@@ -135,6 +131,28 @@ class Row {
     this.tick(Date.now());
     this.open();
     this.filter();
+  }
+
+  // Order is style, not place: a moved element would lose its focus.
+  order() {
+    const rank = STATUSES.indexOf(this.unit.status);
+    const newestFirst = this.unit.status === "DONE" || this.unit.status === "CANCELLED";
+    const place = rank === 0 ? this.place ?? 8e6 + this.number : newestFirst ? 5e6 - this.number : this.number;
+    this.element.style.order = String(rank * 1e7 + place);
+  }
+
+  // Where it stands among those that need somebody, and how many wait behind it.
+  ranked(place, waiting) {
+    this.place = place;
+    this.waiting = waiting;
+    this.order();
+    this.showNote(noteOf(this.unit));
+  }
+
+  showNote(note) {
+    const behind = this.waiting && this.unit.status === STATUSES[0] ? `${this.waiting} waiting behind · ` : "";
+    say(this.note, behind + note.split("\n", 1)[0]);
+    this.note.title = note;
   }
 
   showPhase(unit) {
@@ -302,13 +320,17 @@ const filters = new Map(STATUSES.map((status) => {
   it.addEventListener("click", () => {
     if (!chosen.delete(status)) chosen.add(status);
     it.setAttribute("aria-pressed", String(chosen.has(status)));
-    for (const row of rows.values()) row.filter();
+    filterAll();
   });
   find("search").before(it);
   return [status, count];
 }));
-find("search").addEventListener("input", () => { for (const row of rows.values()) row.filter(); });
+find("search").addEventListener("input", filterAll);
 find("pause").addEventListener("click", () => ask(`/board/${board.paused ? "unpause" : "pause"}`, {}, find("notice")));
+
+function filterAll() {
+  for (const it of [...rows.values(), ...groups.values()]) it.filter();
+}
 
 function draw() {
   drawing = false;
@@ -327,6 +349,8 @@ function draw() {
     while (find("events").children.length > EVENTS) find("events").lastChild.remove();
   }
   drawCounts();
+  const needed = board?.lanes.length || [...rows.values()].some((row) => row.unit.status === STATUSES[0]);
+  if (needed || needs.groups.length || needs.lanes.length) askNeeds();
 }
 
 function drawCounts() {
@@ -341,7 +365,11 @@ function drawCounts() {
   find("slots").replaceChildren(...boxes, make("b", "", `${used}/${board.slots} slots`));
   say(find("pause"), board.paused ? "unpause board" : "pause board");
   find("pause").disabled = false;
-  const lanes = board.lanes.map((lane) => `${lane.backend} takes nothing until ${clock(lane.until)}: ${lane.reason}`);
+  const lanes = board.lanes.map((lane) => {
+    const waits = needs.lanes.find((it) => it.backend === lane.backend)?.chunks.length;
+    const count = waits ? `; ${waits} ${waits === 1 ? "unit waits" : "units wait"} for it` : "";
+    return `${lane.backend} takes nothing until ${clock(lane.until)}${lane.reason ? ` (${lane.reason})` : ""}${count}`;
+  });
   const notes = [...(board.paused ? ["The board is paused: nothing is dispatched or landed."] : []), ...lanes];
   say(find("notice"), notes.join("\n"));
   find("notice").hidden = notes.length === 0;
@@ -435,5 +463,5 @@ async function about() {
   } catch { /* it is not there at the moment; the socket tells */ }
 }
 
-setInterval(() => { const now = Date.now(); for (const row of rows.values()) row.tick(now); }, 1000);
+setInterval(() => { const now = Date.now(); for (const it of [...rows.values(), ...groups.values()]) it.tick(now); }, 1000);
 connect();
