@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ve.attention import ClosedLane, Group
 from ve.commands import Verb
+from ve.documents import LeftOut
 from ve.operations import NOT_FROM_BODY, Setting
 from ve.views import UnitView
 
@@ -23,6 +24,13 @@ class InjectBody(Body, kw_only=True):
     chunks: list[str]
     priority: int = 0
     depends_on: list[str] | None = None
+    all_future: bool = False
+
+
+class ApprovalBody(Body, kw_only=True):
+    """What was read, by its hash."""
+
+    hash: str
 
 
 class QueryBody(Body, kw_only=True):
@@ -60,6 +68,12 @@ class UnitsAnswer(CursorAnswer, kw_only=True):
     """Several units, as they are at the cursor."""
 
     units: tuple[UnitView, ...]
+
+
+class InjectAnswer(UnitsAnswer, kw_only=True):
+    """The units that were queued, and the FUTURE chunks that were not."""
+
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class AttentionAnswer(CursorAnswer, kw_only=True):

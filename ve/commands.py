@@ -60,6 +60,8 @@ class Inject(Command, frozen=True, kw_only=True):
     created_after: tuple[str, ...] = ()
     satisfied: tuple[str, ...] = ()
     priority: int = 0
+    approval: str | None = None
+    """What a person must have approved: the hash of the chunk's files; None where none has to."""
 
 
 class Block(Command, frozen=True, kw_only=True):
@@ -470,10 +472,14 @@ class ConfigSet(BoardCommand, frozen=True, kw_only=True):
 
 
 class HashApproved(BoardCommand, frozen=True, kw_only=True):
-    """A setup or check command may run, known by its content's hash."""
+    """A setup or check command may run, or a background `chunk` be queued, known by its content's hash."""
 
     sent_by: ClassVar[tuple[Sender, ...]] = ("operator",)
     hash: str
+    chunk: str = ""
+
+    def why(self) -> str:
+        return f"chunk {self.chunk}" if self.chunk else ""
 
 
 OPERATOR_VERBS: dict[str, type[Verb]] = {

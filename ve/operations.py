@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ve import config as configuration
+from ve import documents
 from ve.agents import ADAPTERS
 from ve.attention import Attention, GroupOutcome, UnitResult, group_outcome, group_verb, meant_of, survey
 from ve.choose import choose
-from ve.chunks.document import ChunkDocument, folder_of, load
 from ve.chunks.names import check_name
 from ve.commands import (
     OPERATOR_VERBS,
@@ -34,15 +35,15 @@ from ve.commands import (
     Verb,
 )
 from ve.core import Core
-from ve.documents import dependencies, files_of, in_order, is_finished, new_unit_id
-from ve.errors import DocumentError, InvalidInput, NotFound, RefusedError, UnavailableError
+from ve.documents import ChunkText, LeftOut
+from ve.errors import InvalidInput, NotFound, RefusedError, UnavailableError
 from ve.git import base as git
 from ve.rules.base import Refused
 from ve.store.query import QueryResult, run_query
 from ve.stream import Accepted, Reply, Unavailable
 from ve.subscribers.runs import RunLog
 from ve.transitions import decide, legal_verbs
-from ve.unit import Frozen, NeedsAttention, Phase, WorkUnit, status_name, utcnow
+from ve.unit import Frozen, NeedsAttention, WorkUnit, status_name, utcnow
 from ve.views import UnitView, view
 
 NOT_FROM_BODY = {"unit", "by", "in_base"}
@@ -53,6 +54,7 @@ class Outcome(Frozen, frozen=True, kw_only=True):
 
     cursor: str
     units: tuple[UnitView, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Why(Frozen, frozen=True, kw_only=True):
@@ -117,10 +119,13 @@ class Operations:
         actor: str,
         priority: int = 0,
         depends_on: Sequence[str] | None = None,
+        all_future: bool = False,
         key: str | None = None,
         key_hash: str | None = None,
     ) -> Outcome:
         """Queue chunks: all of them, numbered and saved as one, or none.
+
+        With `all_future` also every FUTURE chunk that can be queued; the others are named in the outcome.
 
         Raises InvalidInput, DocumentError, GitError, RefusedError, UnavailableError.
         """
@@ -130,61 +135,47 @@ class Operations:
         names = tuple(dict.fromkeys(map(check_name, chunks)))
         for name in depends_on or ():
             check_name(name)
-        if not names:
+        if not names and not all_future:
             raise InvalidInput("no chunk was named", errors=(("chunks", "at least one"),))
-        base_ref, documents, finished = await self.core.git(self._read_documents, names, depends_on)
-        commands = [
-            Inject(
-                unit=new_unit_id(),
-                chunk=document.name,
-                base_ref=base_ref,
-                phase=Phase(document.initial_phase),
-                depends_on=dependencies(document, depends_on),
-                created_after=document.frontmatter.created_after,
-                satisfied=tuple(d for d in dependencies(document, depends_on) if d in finished),
-                priority=priority,
-            )
-            for document in in_order(documents, depends_on)
-        ]
-        reply = await self.core.stream.submit_all(commands, actor, key=key, key_hash=key_hash)
-        return outcome(reply)
+        commands, left_out = await self.core.git(self._read_documents, names, depends_on, all_future)
+        queued = [replace(command, priority=priority) for command in commands]
+        reply = await self.core.stream.submit_all(queued, actor, key=key, key_hash=key_hash)
+        return replace(outcome(reply), left_out=tuple(left_out))
 
     def _read_documents(
-        self, names: Sequence[str], depends_on: Sequence[str] | None
-    ) -> tuple[str, list[ChunkDocument], frozenset[str]]:
-        """(base ref, documents at its commit, dependencies whose documents are finished there)."""
-        repo = self.core.places.common_dir
-        base_ref = self.core.config.base or git.current_branch(
-            self.core.places.main_worktree or self.core.places.common_dir
-        )
-        commit = git.resolve(repo, base_ref)
+        self, chunks: Sequence[str], depends_on: Sequence[str] | None, all_future: bool
+    ) -> tuple[list[Inject], list[LeftOut]]:
+        """What is to be queued, dependencies first, as the documents say at the base."""
+        base = documents.base_of(self.core.places, self.core.config.base)
+        names, left_out = list(chunks), list[LeftOut]()
+        if all_future:
+            queued = {unit.chunk for unit in self.core.stream.index.live()}
+            further, left_out = documents.all_future(base, self.core.stream.board.approved, queued)
+            names = list(dict.fromkeys((*names, *further)))
+        return documents.injects(base, names, depends_on), left_out
 
-        def read(path: str) -> bytes | None:
-            return git.read_file(repo, commit, path)
+    async def chunk(self, name: str) -> ChunkText:
+        """A chunk as committed where work would begin, with what it is approved by.
 
-        self._refuse_uncommitted(names, base_ref)
-        documents = [load(name, read) for name in names]
-        finished: set[str] = set()
-        for document in documents:
-            for name in dependencies(document, depends_on):
-                if name not in finished and is_finished(name, read):
-                    finished.add(name)
-        return base_ref, documents, frozenset(finished)
+        Raises InvalidInput, DocumentError, GitError.
+        """
+        return await self.core.git(self._chunk, check_name(name))
 
-    def _refuse_uncommitted(self, names: Sequence[str], base_ref: str) -> None:
-        main = self.core.places.main_worktree
-        repo = self.core.places.common_dir
-        if main is None or main not in git.checkouts_of(repo, base_ref):
-            return
-        folders = [folder_of(name) for name in names]
-        paths = git.uncommitted(main, [path for folder in folders for path in files_of(main, folder)])
-        if paths:
-            wanted = [folder for folder in folders if any(path.startswith(f"{folder}/") for path in paths)]
-            raise DocumentError(
-                f"not committed, so a worktree would not have it: {', '.join(paths)}",
-                where=str(main),
-                hint=f"git add {' '.join(wanted)} && git commit",
+    def _chunk(self, name: str) -> ChunkText:
+        base = documents.base_of(self.core.places, self.core.config.base)
+        return documents.read_chunk(base, name, self.core.stream.board.approved)
+
+    async def approve_chunk(self, name: str, hash: str, *, actor: str) -> Outcome:
+        """Record that a person read a chunk and says yes to it, as it is now.
+
+        Raises RefusedError where it is not what was read, and as `chunk`.
+        """
+        found = await self.chunk(name)
+        if found.hash != hash:
+            raise RefusedError(
+                f"{name} is not what was shown any more", hint=f"Read it again: ve chunk approve {name}"
             )
+        return outcome(await self.core.stream.submit(HashApproved(hash=hash, chunk=name), actor))
 
     # ── Verbs ──────────────────────────────────────────────────────────────────────────────────────
 

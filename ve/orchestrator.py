@@ -78,17 +78,23 @@ class Orchestrator:
         self.client.get("/status")
 
     def inject(
-        self, *chunks: str, priority: int = 0, depends_on: Sequence[str] | None = None, key: str | None = None
+        self,
+        *chunks: str,
+        priority: int = 0,
+        depends_on: Sequence[str] | None = None,
+        all_future: bool = False,
+        key: str | None = None,
     ) -> list[Unit]:
         """Queue chunks: all of them, or none; the units in the order of the chunks given.
 
+        With `all_future` then also every FUTURE chunk that can be queued.
         Raises DocumentError, RefusedError, InvalidInput, UnavailableError.
         """
         wanted = None if depends_on is None else list(depends_on)
-        body = {"chunks": list(chunks), "priority": priority, "depends_on": wanted}
+        body = {"chunks": list(chunks), "priority": priority, "depends_on": wanted, "all_future": all_future}
         views = _views(self.client.post("/work-units", body, key=key)["units"])
         by_chunk = {view.chunk: Unit(self, view) for view in views}
-        return [by_chunk[chunk] for chunk in dict.fromkeys(chunks)]
+        return [by_chunk[chunk] for chunk in dict.fromkeys((*chunks, *by_chunk))]
 
     def unit(self, chunk: str, unit: str | None = None) -> Unit:
         """A chunk's live unit, else its latest; or that one by its id. Raises NotFound."""

@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -28,8 +28,8 @@ from msgspec import Meta, Struct
 from ve import faults
 from ve.proc.outfile import now
 from ve.proc.runfolder import Asked, Decided, Disposed, Issue, ToolRecord, ToolsReady, tool_record
+from ve.toolserver import Server, Tool, ToolError, object_schema
 
-PROTOCOLS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 RECORDED = "recorded; end your turn now"
 
 Text = Annotated[str, Meta(max_length=65536)]
@@ -89,26 +89,6 @@ class Job(Struct):
     issues: list[KnownIssue] = []
 
 
-class Request(Struct):
-    """A JSON-RPC message of the client."""
-
-    method: str = ""
-    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
-    params: dict[str, Any] = {}
-
-
-class ToolError(Exception):
-    """The call was not recorded; the text tells the agent why and what to do."""
-
-
-class Tool(NamedTuple):
-    """A tool as the client sees it, and its handler."""
-
-    description: str
-    arguments: type[Struct]
-    call: Callable[[Any], str]
-
-
 class Tools:
     """The tools of one run."""
 
@@ -125,6 +105,7 @@ class Tools:
                 "you cannot find out. Afterwards end your turn at once: the answer starts your next turn.",
                 AskArguments,
                 self.ask,
+                _schema(AskArguments),
             )
         }
         if self.job.phase == "REVIEW":
@@ -133,12 +114,14 @@ class Tools:
                 "implementer must settle; or escalate to the operator with a reason.",
                 DecisionArguments,
                 self.decide,
+                _schema(DecisionArguments),
             )
         if self.job.issues:
             self.tools["Dispose"] = Tool(
                 "Say what became of a review issue: fixed, or declined with a reason.",
                 DisposeArguments,
                 self.dispose,
+                _schema(DisposeArguments),
             )
 
     # Each handler returns its reply once the record is durable, or raises ToolError.
@@ -271,110 +254,37 @@ def _write(fd: int, data: bytes, size: int) -> None:
         raise
 
 
-# ----------------------------------------------------------------------------------------- protocol
+class RunServer(Server):
+    """The tools of one run; the daemon is nudged after what was recorded."""
 
-
-class Server:
-    """JSON-RPC 2.0, a message a line; answers in the order of the requests."""
-
-    def __init__(self, tools: Tools, nudge: Callable[[], None]) -> None:
-        self.tools = tools
+    def __init__(self, run: Tools, nudge: Callable[[], None]) -> None:
+        super().__init__(run.tools)
+        self.run = run
         self.nudge = nudge
         self.changed = False
 
-    def serve(self) -> None:
-        """Until stdin ends."""
-        while line := sys.stdin.buffer.readline():
-            if not line.strip():
-                continue
-            reply = self.line(line)
-            if reply is not None:
-                sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
-                sys.stdout.buffer.flush()
-                faults.at("tool-replied")
-            if self.changed:
-                self.changed = False
-                self.nudge()
-
-    def line(self, line: bytes) -> Any:
-        """The reply to one line: a message, or a batch of them (2025-03-26)."""
+    def listed(self) -> None:
         try:
-            message = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return _error(None, -32700, f"not JSON: {error}")
-        if isinstance(message, list) and message:
-            return [reply for reply in map(self.message, message) if reply is not None] or None
-        return self.message(message)
-
-    def message(self, message: Any) -> dict[str, Any] | None:
-        """The reply to one message; None for a notification or a response."""
-        try:
-            request = msgspec.convert(message, Request)
-        except msgspec.ValidationError as error:
-            return _error(None, -32600, str(error))
-        if request.id is msgspec.UNSET or not request.method:
-            return None
-        if request.method == "initialize":
-            result = self.initialize(request.params)
-        elif request.method == "ping":
-            result = {}
-        elif request.method == "tools/list":
-            result = self.list()
-        elif request.method == "tools/call":
-            result = self.call(request.params)
-        else:
-            return _error(request.id, -32601, f"no such method: {request.method}")
-        return {"jsonrpc": "2.0", "id": request.id, "result": result}
-
-    def initialize(self, params: dict[str, Any]) -> dict[str, Any]:
-        asked = params.get("protocolVersion")
-        return {
-            "protocolVersion": asked if asked in PROTOCOLS else PROTOCOLS[-1],
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "ve", "version": "1"},
-        }
-
-    def list(self) -> dict[str, Any]:
-        try:
-            self.tools.ready()
+            self.run.ready()
             self.changed = True
         except ToolError as error:
             print(f"ve.runtool: {error}", file=sys.stderr)
-        return {
-            "tools": [
-                {"name": name, "description": tool.description, "inputSchema": _schema(tool.arguments)}
-                for name, tool in self.tools.tools.items()
-            ]
-        }
 
-    def call(self, params: dict[str, Any]) -> dict[str, Any]:
-        try:
-            text = self._call(str(params.get("name")), params.get("arguments") or {})
-        except ToolError as error:
-            return {"content": [{"type": "text", "text": f"error: {error}"}], "isError": True}
+    def called(self) -> None:
         self.changed = True
-        return {"content": [{"type": "text", "text": text}], "isError": False}
 
-    def _call(self, name: str, arguments: Any) -> str:
-        tool = self.tools.tools.get(name)
-        if tool is None:
-            known = ", ".join(self.tools.tools)
-            why = "a decision belongs to the phase REVIEW" if name == "ReviewDecision" else "no such tool"
-            raise ToolError(f"{name}: {why}; this run (phase {self.tools.job.phase}) has {known}")
-        try:
-            return tool.call(msgspec.convert(arguments, tool.arguments))
-        except msgspec.ValidationError as error:
-            raise ToolError(f"{name}: {_field(error)}") from error
+    def replied(self) -> None:
+        faults.at("tool-replied")
 
+    def answered(self) -> None:
+        if self.changed:
+            self.changed = False
+            self.nudge()
 
-def _error(id: object, code: int, message: str) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}
-
-
-def _field(error: msgspec.ValidationError) -> str:
-    """msgspec's message with the field first: "`issues[0].place`: Expected `str`, got `int`"."""
-    what, _, place = str(error).partition(" - at `$.")
-    return f"`{place.rstrip('`')}`: {what}" if place else what
+    def unknown(self, name: str) -> str:
+        known = ", ".join(self.tools)
+        why = "a decision belongs to the phase REVIEW" if name == "ReviewDecision" else "no such tool"
+        return f"{name}: {why}; this run (phase {self.run.job.phase}) has {known}"
 
 
 _TYPES: dict[str, dict[str, Any]] = {
@@ -392,30 +302,21 @@ _TYPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
 def _schema(arguments: type[Struct]) -> dict[str, Any]:
     """By hand: models read it, and msgspec's own has references that some clients do not follow."""
     if arguments is AskArguments:
-        many = {"type": "array", "items": _object(_TYPES["Question"], "question")}
-        return _object({**_TYPES["Question"], "questions": many})
+        many = {"type": "array", "items": object_schema(_TYPES["Question"], "question")}
+        return object_schema({**_TYPES["Question"], "questions": many})
     if arguments is DecisionArguments:
-        return _object(
+        return object_schema(
             {
                 "decision": {"type": "string", "enum": ["approve", "feedback", "escalate"]},
-                "issues": {"type": "array", "items": _object(_TYPES["Issue"], "concern")},
+                "issues": {"type": "array", "items": object_schema(_TYPES["Issue"], "concern")},
                 "reason": {"type": "string"},
             },
             "decision",
         )
-    return _object(
+    return object_schema(
         {
             "issue": {"type": "string", "description": "The issue's id."},
             "disposition": {"type": "string", "enum": ["fixed", "declined"]},
@@ -452,7 +353,7 @@ def call_once(words: Sequence[str], run_dir: Path) -> int:
     except (ValueError, RecursionError) as error:
         print(f"ve.runtool: {error}" if len(words) == 2 else USAGE, file=sys.stderr)
         return 2
-    reply = Server(Tools(run_dir), lambda: None).call({"name": name, "arguments": arguments})
+    reply = RunServer(Tools(run_dir), lambda: None).call({"name": name, "arguments": arguments})
     print(reply["content"][0]["text"], file=sys.stderr if reply["isError"] else sys.stdout)
     if reply["isError"]:
         return 1
@@ -473,7 +374,7 @@ def main() -> None:
         sys.exit(2)
     if once:
         sys.exit(call_once(words[1:], Path(place)))
-    Server(Tools(Path(place)), lambda: _nudge(Path(place))).serve()
+    RunServer(Tools(Path(place)), lambda: _nudge(Path(place))).serve()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import logging
 import re
 import socket as sockets
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Annotated, Any
@@ -35,9 +35,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from ve.attention import GroupOutcome
 from ve.bodies import (
+    ApprovalBody,
     AttentionAnswer,
     ConfigBody,
     CursorAnswer,
+    InjectAnswer,
     InjectBody,
     Login,
     QueryBody,
@@ -51,17 +53,18 @@ from ve.bodies import (
 )
 from ve.commands import OPERATOR_VERBS, Verb
 from ve.core import Core
+from ve.documents import ChunkText
 from ve.errors import InvalidInput, NotFound, RefusedError, VeError
 from ve.gate import MAX_BODY, TOO_LARGE, Access, Denied, FieldError, Gate, Problem, problem, send_problem
 from ve.listeners import bind_tcp, bind_unix
 from ve.metrics import metrics_text
 from ve.operations import Operations, Outcome, Status, Why
 from ve.store.query import QueryResult
+from ve.tailing import of_run, of_unit
 
 log = logging.getLogger(__name__)
 
 MAX_SOCKET_MESSAGE = 64 * 1024  # bytes that a client may send on a WebSocket; all of it is ignored
-TAIL_S = 0.5  # a followed output is looked at this often even if its run sends no nudge
 CLOSE_S = 1.0  # for clients to take their closing frame
 GRACE_S = 2  # for requests under way at the end; without a limit one stalled client would hold it up for ever
 
@@ -173,10 +176,24 @@ async def one_unit(ops: Ops, chunk: FromPath[str], unit: FromQuery[str | None] =
 
 
 @post("/work-units", status_code=200)
-async def inject(ops: Ops, sent: By, data: JSONBody[InjectBody]) -> UnitsAnswer:
-    """Queue chunks: all of them, or none."""
+async def inject(ops: Ops, sent: By, data: JSONBody[InjectBody]) -> InjectAnswer:
+    """Queue chunks: all of them, or none; with `all_future` also every FUTURE chunk that can be queued."""
     done = await ops.inject(**msgspec.structs.asdict(data), **msgspec.structs.asdict(sent))
-    return UnitsAnswer(cursor=done.cursor, units=done.units)
+    return InjectAnswer(cursor=done.cursor, units=done.units, left_out=done.left_out)
+
+
+@get("/chunks/{chunk:str}")
+async def one_chunk(ops: Ops, chunk: FromPath[str]) -> ChunkText:
+    """A chunk's files as committed, and the hash that an approval of it names."""
+    return await ops.chunk(chunk)
+
+
+@post("/chunks/{chunk:str}/approve", status_code=200)
+async def approve_chunk(
+    ops: Ops, sent: By, chunk: FromPath[str], data: JSONBody[ApprovalBody]
+) -> CursorAnswer:
+    """Say yes to a background chunk, as it was read."""
+    return CursorAnswer(cursor=(await ops.approve_chunk(chunk, data.hash, actor=sent.actor)).cursor)
 
 
 @post("/work-units/{chunk:str}/{verb:str}", include_in_schema=False)
@@ -319,29 +336,30 @@ async def feed(socket: Socket, server: Serving, since: FromQuery[str | None] = N
 @websocket("/runs/{run_id:str}/tail")
 async def tail(socket: Socket, server: Serving, run_id: FromPath[str], offset: Offset = 0) -> None:
     """A run's output while it grows: {offset, text, ended}, whole lines; closed after its end."""
-    ops = server.ops
-
-    async def pump() -> None:
-        at = offset
-        while True:
-            grew = server.core.runs.grew(run_id)
-            found = await asyncio.to_thread(ops.log, run_id, at)
-            if found.data or found.ended:
-                text = found.data.decode(errors="replace")
-                await socket.send_json({"offset": found.offset, "text": text, "ended": found.ended})
-            if found.ended:
-                return
-            if not found.data:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for((grew or asyncio.Event()).wait(), TAIL_S)
-            at = found.offset
-
     try:
-        await asyncio.to_thread(ops.log, run_id, offset)
+        await asyncio.to_thread(server.ops.log, run_id, offset)
     except VeError as error:
         await send_problem("websocket", problem(error), socket.send)
         return
-    await server.attend(socket, pump())
+    await server.attend(socket, _sent(socket, of_run(server.ops, run_id, offset)))
+
+
+@websocket("/work-units/{chunk:str}/tail")
+async def unit_tail(
+    socket: Socket, server: Serving, chunk: FromPath[str], unit: FromQuery[str | None] = None
+) -> None:
+    """What a unit's runs print, over all its phases: {run, phase, offset, text, ended}; to the unit's end."""
+    try:
+        found = await server.ops.find(chunk, unit)
+    except VeError as error:
+        await send_problem("websocket", problem(error), socket.send)
+        return
+    await server.attend(socket, _sent(socket, of_unit(server.ops, found.id)))
+
+
+async def _sent(socket: Socket, messages: AsyncIterator[dict[str, Any]]) -> None:
+    async for message in messages:
+        await socket.send_json(message)
 
 
 # ── Start and stop ─────────────────────────────────────────────────────────────────────────────────
@@ -454,10 +472,10 @@ def application(server: Server) -> Litestar:
     """The routes, and what they are given."""
     return Litestar(
         [
-            page, login, login_code, units, one_unit, inject, no_such_verb,
+            page, login, login_code, units, one_unit, inject, one_chunk, approve_chunk, no_such_verb,
             *(verb_route(verb, kind) for verb, kind in OPERATOR_VERBS.items()),
             board_verb, attention, group_verb, why, query, status, config, set_config, stop, run_log, nudge,
-            metrics, feed, tail,
+            metrics, feed, tail, unit_tail,
         ],
         dependencies={"sent": Provide(who_sent), "server": provider(server), "ops": provider(server.ops)},
         exception_handlers={Exception: problem_response},

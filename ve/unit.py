@@ -39,10 +39,10 @@ class Frozen(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Frozen, frozen=True, kw_only=True):
-    """Where an attention reason comes from: the run, the line of its output, how it ended."""
+    """Where an attention reason comes from: the run, the last lines of its output, its end."""
 
     run: str | None = None
-    line: str | None = None
+    lines: str | None = None
     exit_code: int | None = None
     stderr_tail: str | None = None
 

@@ -1,42 +1,29 @@
 """Runs the real Claude Code against the scripted model, once for each way to end, and keeps what it printed.
 
-python -m tests.agents.record_claude        writes tests/agents/recorded/claude/<case>.jsonl anew
+python -m tests.agents.record_claude [CASE …]     writes tests/agents/recorded/claude/<case>.jsonl anew
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar
 
-import msgspec
+from tests.agents import recordings
+from tests.agents.recordings import CLOSED, Recorder
+from ve.agents.base import Launch
+from ve.testing import Refusal, Turn, Use
 
-from tests.agents.clients import find
-from ve.agents.base import Job, Settings
-from ve.agents.claude import Claude
-from ve.testing import Refusal, ScriptedModel, Turn, Use
-
-RECORDED = Path(__file__).parent / "recorded" / "claude"
 SUBSCRIPTION = {"ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-scripted"}
 ASK = Turn(text="I need to know.", uses=[Use("AskOperator", {"question": "Which?", "options": ["a", "b"]})])
 ECHO = Turn(uses=[Use("Bash", {"command": "echo hi"})])
 RESET = 4102444800  # the year 2100
 
 
-class Case(NamedTuple):
-    """One run."""
+class Case(recordings.Case, frozen=True):
+    """One run; without `tools` our tool server does not start."""
 
-    turns: Sequence[Turn | Refusal]
-    env: Mapping[str, str] = {}
-    settings: Mapping[str, object] = {}
-    resume: str = ""
     tools: bool = True
-    prompt: str = "Do it."
 
 
 def refused_window() -> Refusal:
@@ -62,7 +49,7 @@ CASES = {
     "cut": Case(
         [Turn(text="half of this", cut=True)], env={"CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1"}
     ),
-    "unreachable": Case([Turn()], settings={"base_url": "http://127.0.0.1:9"}),
+    "unreachable": Case([Turn()], settings={"base_url": CLOSED}),
     "model-declines": Case([Turn(text="I can't.", stop="refusal")]),
     "too-long": Case([Turn(text="on and on", stop="length")]),
     "turns": Case([ECHO], settings={"max_turns": 2}),
@@ -73,64 +60,28 @@ CASES = {
 }
 
 
-class Ran(NamedTuple):
-    """What a run left."""
+class ClaudeCode(Recorder):
+    """In a folder that is no repository."""
 
-    lines: list[bytes]
-    code: int
-    folder: Path
-    requests: int
+    name = "claude"
+    cases = CASES
+    session_field = "session_id"
+    settings: ClassVar[Mapping[str, object]] = {}
 
+    def prepare(self, tree: Path) -> None:
+        tree.mkdir(exist_ok=True)
 
-def run(name: str, case: Case, root: Path, *, binary: Path | None = None) -> Ran:
-    """Start the client as `ve` does, and wait for its end."""
-    folder, tree = root / name, root / "tree"
-    folder.mkdir()
-    tree.mkdir(exist_ok=True)
-    with ScriptedModel(case.turns) as model:
-        settings = msgspec.convert(
-            {"base_url": model.url, **case.settings, "command": (str(binary or find("claude")),)}, Settings
-        )
-        session = str(root / case.resume) if case.resume in CASES else case.resume
-        job = Job(
-            run=name, unit="u1", chunk="greeting", attempt=1, phase="IMPLEMENT", worktree=str(tree),
-            run_dir=str(folder), prompt=case.prompt, session=session or str(folder), resume=bool(case.resume),
-        )  # fmt: skip
-        launch = Claude(settings).launch(job)
-        (folder / "job.json").write_bytes(msgspec.json.encode(job))
-        (folder / "prompt.md").write_text(job.prompt)
-        for file, text in launch.files.items():
-            wrong = text.replace('"ve.runtool"', '"ve.no_such_module"')
-            (folder / file).write_text(text if case.tools else wrong)
-        base = {"PATH": os.environ["PATH"], "HOME": str(root), "ANTHROPIC_API_KEY": "scripted"}
-        env = {
-            **base,
-            **launch.env,
-            "CLAUDE_CODE_MAX_RETRIES": "0",
-            "CLAUDE_CODE_TMPDIR": str(root),
-            **case.env,
-        }
-        with (folder / "prompt.md").open() as prompt, (folder / "stderr").open("wb") as stderr:
-            done = subprocess.run(
-                launch.argv, env={name: text for name, text in env.items() if text}, cwd=tree, stdin=prompt,
-                stdout=subprocess.PIPE, stderr=stderr, timeout=60, check=False,
-            )  # fmt: skip
-        return Ran(done.stdout.splitlines(), done.returncode, folder, len(model.asked))
+    def files(self, case: Case, launch: Launch) -> Mapping[str, str]:
+        module = "ve.runtool" if case.tools else "ve.no_such_module"
+        return {name: text.replace('"ve.runtool"', f'"{module}"') for name, text in launch.files.items()}
+
+    def env(self, case: Case, launch: Launch, root: Path) -> Mapping[str, str]:
+        own = {"CLAUDE_CODE_MAX_RETRIES": "0", "CLAUDE_CODE_TMPDIR": str(root)}
+        return {"ANTHROPIC_API_KEY": "scripted", **launch.env, **own, **case.env}
 
 
-def main() -> None:
-    """All cases, one after the other."""
-    RECORDED.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="record-") as place:
-        root = Path(place).resolve()
-        for name, case in CASES.items():
-            began = time.monotonic()
-            ran = run(name, case, root)
-            text = b"".join(line + b"\n" for line in ran.lines).replace(str(root).encode(), b"/home/op")
-            (RECORDED / f"{name}.jsonl").write_bytes(text.replace(str(root).replace("/", "-").encode(), b"-"))
-            took = time.monotonic() - began
-            print(f"{name}: exit code {ran.code}, {ran.requests} requests, {took:.1f} s", file=sys.stderr)
-
+CLAUDE = ClaudeCode()
+RECORDED = CLAUDE.recorded
 
 if __name__ == "__main__":
-    main()
+    CLAUDE.record()

@@ -6,24 +6,15 @@ python -m tests.agents.record_opencode [CASE …]     writes tests/agents/record
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
+from tests.agents import recordings
+from tests.agents.recordings import CLOSED, Recorder
+from ve.agents.base import Launch
+from ve.testing import Refusal, Turn, Use, usage_limit
 
-from tests.agents.clients import find
-from ve.agents.base import Job, Settings
-from ve.agents.opencode import OpenCode
-from ve.testing import Refusal, ScriptedModel, Seen, Turn, Use, usage_limit
-
-RECORDED = Path(__file__).parent / "recorded" / "opencode"
-CLOSED = "http://127.0.0.1:9"
 QUIET = {"npm_config_registry": CLOSED, "OPENCODE_API_KEY": "scripted"}
 """It would fetch a package of 63 MB into each new home."""
 ASK = Use("AskOperator", {"question": "Which colour?", "options": ["red", "blue"]})
@@ -39,15 +30,10 @@ def read(path: str) -> Turn:
     return Turn(uses=[Use("read", {"filePath": path})])
 
 
-class Case(NamedTuple):
-    """One run. `config` is set over the adapter's own; what does not end is killed after `stop_at` lines."""
+class Case(recordings.Case, frozen=True):
+    """One run; `config` is set over the adapter's own."""
 
-    turns: Sequence[Turn | Refusal]
-    env: Mapping[str, str] = {}
-    settings: Mapping[str, object] = {}
     config: Mapping[str, object] = {}
-    resume: str = ""
-    stop_at: int = 1000
 
 
 CASES = {
@@ -83,70 +69,24 @@ CASES = {
 }  # fmt: skip
 
 
-class Ran(NamedTuple):
-    """What a run left, and what the model was asked."""
+class OpenCodeRun(Recorder):
+    """In a repository with instructions and a tool server of its own."""
 
-    lines: list[bytes]
-    code: int
-    stderr: str
-    asked: list[Seen]
-    tree: Path
-    folder: Path
+    name = "opencode"
+    cases = CASES
+    session_field = "sessionID"
 
-
-def run(name: str, case: Case, root: Path, *, binary: Path | None = None) -> Ran:
-    """Start the client as `ve` does, and wait for its end."""
-    folder, tree = root / name, root / "tree"
-    folder.mkdir()
-    if not tree.exists():
-        subprocess.run(["git", "init", "-q", str(tree)], check=True)
+    def prepare(self, tree: Path) -> None:
+        if tree.exists():
+            return
+        super().prepare(tree)
         (tree / "AGENTS.md").write_text("The word is xylophone.\n")
-        (tree / "opencode.json").write_text(
-            '{"mcp": {"theirs": {"type": "local", "command": ["touch", "ran"]}}}'
-        )
-    with ScriptedModel(case.turns) as model:
-        settings = msgspec.convert(
-            {"base_url": model.url, "model": "scripted", **case.settings,
-             "command": (str(binary or find("opencode")),)},
-            Settings,
-        )  # fmt: skip
-        before = root / case.resume / "stdout"
-        session = session_of(before.read_bytes().splitlines()) if case.resume in CASES else case.resume
-        job = Job(
-            run=name, unit="u1", chunk="greeting", attempt=1, phase="IMPLEMENT", worktree=str(tree),
-            run_dir=str(folder), prompt="Do it.", session=session or None, resume=bool(session),
-        )  # fmt: skip
-        launch = OpenCode(settings).launch(job)
-        for file, text in launch.files.items():
-            (folder / file).write_text(text)
-        (folder / "job.json").write_bytes(msgspec.json.encode(job))
-        (folder / "prompt.md").write_text(job.prompt)
+        theirs = {"type": "local", "command": ["touch", "ran"]}
+        (tree / "opencode.json").write_text(json.dumps({"mcp": {"theirs": theirs}}))
+
+    def env(self, case: Case, launch: Launch, root: Path) -> Mapping[str, str]:
         config = over(json.loads(launch.env["OPENCODE_CONFIG_CONTENT"]), case.config)
-        env = {"PATH": os.environ["PATH"], "HOME": str(root), **QUIET, **launch.env, **case.env,
-               "OPENCODE_CONFIG_CONTENT": json.dumps(config)}  # fmt: skip
-        with (
-            (folder / "prompt.md").open() as prompt,
-            (folder / "stdout").open("wb") as stdout,
-            (folder / "stderr").open("wb") as stderr,
-        ):
-            process = subprocess.Popen(
-                launch.argv, cwd=tree, env=env, stdin=prompt, stdout=stdout, stderr=stderr
-            )
-            code = wait(process, folder / "stdout", case.stop_at)
-        lines = (folder / "stdout").read_bytes().splitlines()
-        return Ran(lines, code, (folder / "stderr").read_text(), model.asked, tree, folder)
-
-
-def wait(process: subprocess.Popen[bytes], stdout: Path, stop_at: int) -> int:
-    """Its exit code; it is killed when it has printed so many lines, or after a minute."""
-    for _ in range(300):
-        try:
-            return process.wait(0.2)
-        except subprocess.TimeoutExpired:
-            if stdout.read_bytes().count(b"\n") >= stop_at:
-                break
-    process.kill()
-    return process.wait()
+        return {**QUIET, **launch.env, **case.env, "OPENCODE_CONFIG_CONTENT": json.dumps(config)}
 
 
 def over(config: dict[str, Any], more: Mapping[str, object]) -> dict[str, Any]:
@@ -157,29 +97,7 @@ def over(config: dict[str, Any], more: Mapping[str, object]) -> dict[str, Any]:
     return config
 
 
-def session_of(lines: Sequence[bytes]) -> str:
-    """The id of the conversation that these lines tell of."""
-    return str(msgspec.json.decode(lines[0])["sessionID"])
-
-
-def main() -> None:
-    """The cases named, or all, one after the other."""
-    RECORDED.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="record-") as place:
-        root = Path(place).resolve()
-        for name in sys.argv[1:] or CASES:
-            began = time.monotonic()
-            ran = run(name, CASES[name], root)
-            text = b"".join(line + b"\n" for line in ran.lines[: CASES[name].stop_at]).replace(
-                str(root).encode(), b"/home/op"
-            )
-            (RECORDED / f"{name}.jsonl").write_bytes(text)
-            if not ran.lines:
-                (RECORDED / f"{name}.stderr").write_text(ran.stderr.replace(str(root), "/home/op"))
-            took = time.monotonic() - began
-            print(f"{name}: exit code {ran.code}, {len(ran.asked)} requests, {took:.1f} s", file=sys.stderr)
-            print(ran.stderr[-600:], file=sys.stderr)
-
+OPENCODE = OpenCodeRun()
 
 if __name__ == "__main__":
-    main()
+    OPENCODE.record()

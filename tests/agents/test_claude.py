@@ -6,18 +6,17 @@ Recorded lines are in recorded/claude; record_claude.py writes them anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.agents.clients import client
-from tests.agents.exercise import AdapterExercise, Exited, job, parse
-from tests.agents.record_claude import CASES, RECORDED, Case, run
+from tests.agents.exercise import job
+from tests.agents.record_claude import CASES, CLAUDE, RECORDED, Case
+from tests.agents.recordings import RecordedExercise
 from ve.agents.base import (
-    Adapter,
-    Event,
     Finished,
     LimitReached,
     ModelEvent,
@@ -29,41 +28,21 @@ from ve.agents.base import (
     UsageEvent,
 )
 from ve.agents.claude import Claude
-from ve.agents.judge import Clean, Failed, Limited, Outcome, Seen, judge
+from ve.agents.judge import Clean, Limited
 from ve.proc import runfolder
 from ve.proc.runfolder import Asked
 from ve.testing import Turn, Use
 
 WELL = ("done", "asked", "answered", "retried")
+lines, events, outcome, failed = CLAUDE.lines, CLAUDE.events, CLAUDE.outcome, CLAUDE.failed
 
 
-def lines(name: str) -> list[bytes]:
-    return (RECORDED / f"{name}.jsonl").read_bytes().splitlines()
-
-
-def events(name: str) -> list[Event]:
-    return parse(Claude(Settings()), lines(name))
-
-
-def outcome(name: str, code: int = 1) -> Outcome:
-    seen = Seen(agent="Claude Code", name="claude", chunk="greeting")
-    return judge(events(name), Exited(code=code), True, seen, Claude.abilities)
-
-
-class TestClaude(AdapterExercise):
+class TestClaude(RecordedExercise):
     """The conformance suite passes, with lines of real runs."""
 
-    @pytest.fixture
-    def adapter(self) -> Adapter:
-        return Claude(Settings())
-
-    @pytest.fixture
-    def success(self) -> Sequence[bytes]:
-        return lines("done")
-
-    @pytest.fixture
-    def failures(self) -> Mapping[str, Sequence[bytes]]:
-        return {name: lines(name) for name in CASES if name not in (*WELL, "no-tools")}
+    client = CLAUDE
+    good = "done"
+    well = (*WELL, "no-tools")
 
 
 # ── What its output means ─────────────────────────────────────────────────────────────────────────────
@@ -99,9 +78,8 @@ def test_a_run_that_ended_well_is_clean(name: str) -> None:
 def test_each_way_to_fail_has_its_class_from_typed_fields(
     name: str, kind: str, cause: str, said: str
 ) -> None:
-    found = outcome(name)
+    found = failed(name)
 
-    assert isinstance(found, Failed)
     assert (found.kind, found.cause) == (kind, cause)
     assert said in found.reason
     assert "\n" not in found.reason
@@ -283,7 +261,7 @@ def test_questions_asked_side_by_side_are_all_kept_and_the_turn_ends(tmp_path: P
     several = [Use("AskOperator", {"question": text}) for text in ("Which?", "When?")]
     case = Case([Turn(uses=[*several, Use("Bash", {"command": "touch beside"})]), Turn(text="went on")])
 
-    ran = run("several", case, tmp_path, binary=client("claude"))
+    ran = CLAUDE.run("several", case, tmp_path, binary=client("claude"))
 
     records, _ = runfolder.read_tools(ran.folder)
     assert [record.text for record in records if isinstance(record, Asked)] == ["Which?", "When?"]
@@ -294,7 +272,7 @@ def test_questions_asked_side_by_side_are_all_kept_and_the_turn_ends(tmp_path: P
 def test_a_call_that_was_not_recorded_does_not_end_the_turn(tmp_path: Path) -> None:
     case = Case([Turn(uses=[Use("AskOperator", {"question": " "})]), Turn(text="went on")])
 
-    ran = run("empty", case, tmp_path, binary=client("claude"))
+    ran = CLAUDE.run("empty", case, tmp_path, binary=client("claude"))
 
     assert ran.requests == 2
 
@@ -311,7 +289,9 @@ def test_hooks_and_tool_servers_of_the_repository_run_only_where_allowed(
     server = {"command": "touch", "args": [f"{tmp_path}/served"]}
     (tree / ".mcp.json").write_bytes(msgspec.json.encode({"mcpServers": {"theirs": server}}))
 
-    run("repo", Case([Turn(text="x")], settings={"repo_config": allowed}), tmp_path, binary=client("claude"))
+    CLAUDE.run(
+        "repo", Case([Turn(text="x")], settings={"repo_config": allowed}), tmp_path, binary=client("claude")
+    )
 
     assert (tmp_path / "hooked").exists() == allowed
     assert (tmp_path / "served").exists() == allowed
@@ -323,7 +303,9 @@ def test_it_writes_in_its_worktree_and_not_beside_it(tmp_path: Path) -> None:
 
     inside, outside = tmp_path / "tree" / "in.txt", tmp_path / "out.txt"
 
-    run("paths", Case([write(inside), write(outside), Turn(text="x")]), tmp_path, binary=client("claude"))
+    CLAUDE.run(
+        "paths", Case([write(inside), write(outside), Turn(text="x")]), tmp_path, binary=client("claude")
+    )
 
     assert inside.exists()
     assert not outside.exists()

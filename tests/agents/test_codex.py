@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from tests.agents.clients import client
-from tests.agents.exercise import AdapterExercise, Exited, job, parse
-from tests.agents.record_codex import CASES, RECORDED, Case, run, shell
+from tests.agents.exercise import job
+from tests.agents.record_codex import CODEX, shell
+from tests.agents.recordings import Case, RecordedExercise
 from ve.agents.base import (
-    Adapter,
-    Event,
     SessionStarted,
     Settings,
     Stuck,
@@ -29,41 +28,22 @@ from ve.agents.base import (
     ToolResult,
     UsageEvent,
 )
-from ve.agents.codex import Codex, api_url, kind_of, reset_of
-from ve.agents.judge import Clean, Failed, Limited, Outcome, Seen, judge
+from ve.agents.codex import Codex, kind_of, reset_of
+from ve.agents.judge import Clean, Limited
+from ve.agents.program import api_url
 from ve.testing import Turn
 
 WELL = ("asked", "answered")
 SESSION = "3f0c8f5e-8f0e-4b63-9d5e-6f1d7f0c0a11"
+lines, events, outcome, failed = CODEX.lines, CODEX.events, CODEX.outcome, CODEX.failed
 
 
-def lines(name: str) -> list[bytes]:
-    return (RECORDED / f"{name}.jsonl").read_bytes().splitlines()
-
-
-def events(name: str) -> list[Event]:
-    return parse(Codex(Settings()), lines(name))
-
-
-def outcome(name: str, code: int = 1) -> Outcome:
-    seen = Seen(agent="Codex", name="codex", chunk="greeting")
-    return judge(events(name), Exited(code=code), True, seen, Codex.abilities)
-
-
-class TestCodex(AdapterExercise):
+class TestCodex(RecordedExercise):
     """The conformance suite passes, with lines of real runs."""
 
-    @pytest.fixture
-    def adapter(self) -> Adapter:
-        return Codex(Settings())
-
-    @pytest.fixture
-    def success(self) -> Sequence[bytes]:
-        return lines("asked")
-
-    @pytest.fixture
-    def failures(self) -> Mapping[str, Sequence[bytes]]:
-        return {name: lines(name) for name in CASES if name not in WELL}
+    client = CODEX
+    good = "asked"
+    well = WELL
 
 
 # ── What its output means ─────────────────────────────────────────────────────────────────────────────
@@ -98,11 +78,10 @@ def test_a_run_that_ended_well_is_clean_whatever_its_last_words_are(name: str) -
     ],
 )
 def test_a_failure_has_its_class_and_its_words(name: str, kind: str, cause: str, said: str) -> None:
-    failed = outcome(name)
+    found = failed(name)
 
-    assert isinstance(failed, Failed)
-    assert (failed.kind, failed.cause) == (kind, cause)
-    assert said in failed.reason
+    assert (found.kind, found.cause) == (kind, cause)
+    assert said in found.reason
 
 
 def test_a_usage_limit_says_when_it_ends_where_codex_does() -> None:
@@ -172,15 +151,15 @@ def test_a_resumed_run_is_the_same_thread_and_its_usage_includes_the_earlier_run
 
 
 def test_more_tools_than_max_turns_is_a_limit() -> None:
-    limited = parse(Codex(Settings(max_turns=2)), lines("asked"))
-    allowed = parse(Codex(Settings(max_turns=3)), lines("asked"))
+    limited = events("asked", max_turns=2)
+    allowed = events("asked", max_turns=3)
 
     assert next(event for event in limited if isinstance(event, Stuck)).error_kind == "turns"
     assert not [event for event in allowed if isinstance(event, Stuck)]
 
 
 def test_a_session_that_is_gone_is_told_on_stderr_only() -> None:
-    said = (RECORDED / "session-gone.stderr").read_text()
+    said = (CODEX.recorded / "session-gone.stderr").read_text()
     finished = Codex(Settings()).explain(said)
 
     assert not lines("session-gone")
@@ -326,11 +305,11 @@ def test_the_repositorys_own_configuration_runs_nothing_even_where_the_operator_
     trust = f'[projects."{tree}"]\ntrust_level = "trusted"\n'
     (tmp_path / ".codex" / "config.toml").write_text(trust)
 
-    ran = run("denied", Case([Turn(text="x")]), tmp_path, binary=binary)
+    ran = CODEX.run("denied", Case([Turn(text="x")]), tmp_path, binary=binary)
     assert ran.code == 0
     assert not (tmp_path / "ran").exists()
 
-    run("allowed", Case([Turn(text="x")], settings={"repo_config": True}), tmp_path, binary=binary)
+    CODEX.run("allowed", Case([Turn(text="x")], settings={"repo_config": True}), tmp_path, binary=binary)
     assert (tmp_path / "ran").exists()
     assert (tmp_path / ".codex" / "config.toml").read_text() == trust, "the operator's settings stay"
 
@@ -345,7 +324,7 @@ def test_commands_of_the_model_see_no_key_and_write_only_in_their_worktree(
     look = "env | grep -E 'KEY|TOKEN'; touch mine; touch .git/x; git add -A; true"
     keys = {"CODEX_API_KEY": "secret", "VE_RUN_TOKEN": "secret"}
 
-    ran = run("run", Case([shell(look), Turn(text="x")], env=keys), tmp_path, binary=binary)
+    ran = CODEX.run("run", Case([shell(look), Turn(text="x")], env=keys), tmp_path, binary=binary)
 
     said = b"\n".join(ran.lines)
     assert b"secret" not in said and b"API_KEY=" not in said
@@ -359,7 +338,7 @@ def test_a_tool_server_that_does_not_start_ends_the_run_before_the_model_is_aske
 ) -> None:
     broken = Case([Turn(text="x")], settings={"args": ["-c", 'mcp_servers.ve.command="/bin/false"']})
 
-    ran = run("run", broken, tmp_path, binary=binary)
+    ran = CODEX.run("run", broken, tmp_path, binary=binary)
 
     assert (ran.code, ran.requests, ran.lines) == (1, 0, [])
     finished = Codex(Settings()).explain(ran.stderr)
@@ -367,7 +346,7 @@ def test_a_tool_server_that_does_not_start_ends_the_run_before_the_model_is_aske
 
 
 def test_a_session_that_is_gone_is_a_failure_of_its_own(binary: Path, tmp_path: Path) -> None:
-    ran = run("run", Case([Turn(text="x")], resume=SESSION), tmp_path, binary=binary)
+    ran = CODEX.run("run", Case([Turn(text="x")], resume=SESSION), tmp_path, binary=binary)
 
     assert (ran.code, ran.requests, ran.lines) == (1, 0, [])
     finished = Codex(Settings()).explain(ran.stderr)

@@ -50,7 +50,7 @@ def test_a_reason_holds_what_happened_the_exit_code_the_last_line_of_stderr_and_
             WELL[:2],
             Exited(code=2),
             True,
-            Seen(run="r1", chunk="parser", line='{"type":"x"}', stderr_tail="warming up\nboom: no key\n\n"),
+            Seen(run="r1", chunk="parser", lines='{"type":"x"}', stderr_tail="warming up\nboom: no key\n\n"),
         )
     )
 
@@ -59,7 +59,7 @@ def test_a_reason_holds_what_happened_the_exit_code_the_last_line_of_stderr_and_
         "Read what it did with `ve orch tail parser`, then `ve orch retry parser`."
     )
     evidence = outcome.evidence
-    assert (evidence.run, evidence.line, evidence.exit_code) == ("r1", '{"type":"x"}', 2)
+    assert (evidence.run, evidence.lines, evidence.exit_code) == ("r1", '{"type":"x"}', 2)
     assert evidence.stderr_tail.startswith("warming up")
 
 

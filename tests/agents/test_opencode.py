@@ -6,7 +6,6 @@ Recorded lines are in recorded/opencode; record_opencode.py writes them anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from typing import Any
 import pytest
 
 from tests.agents.clients import client, many_runs
-from tests.agents.exercise import AdapterExercise, Exited, job, parse
-from tests.agents.record_opencode import ASK, CASES, CLOSED, RECORDED, Case, Ran, read, run, shell
+from tests.agents.exercise import Exited, job, parse
+from tests.agents.record_opencode import ASK, OPENCODE, Case, read, shell
+from tests.agents.recordings import CLOSED, Ran, RecordedExercise
 from ve.agents.base import (
-    Adapter,
-    Event,
     Finished,
     LimitReached,
     ModelEvent,
@@ -29,7 +27,7 @@ from ve.agents.base import (
     ToolResult,
     UsageEvent,
 )
-from ve.agents.judge import Clean, Failed, Limited, Outcome, Seen, judge
+from ve.agents.judge import Clean, Failed, Limited, judge
 from ve.agents.opencode import KEYS, OpenCode
 from ve.proc import runfolder
 from ve.proc.runfolder import Asked
@@ -37,35 +35,15 @@ from ve.testing import Turn
 
 WELL = ("asked", "answered", "retried")
 SESSION = "ses_e01e77331ffecBcSXQL9FMpa5y"
+lines, events, outcome, failed = OPENCODE.lines, OPENCODE.events, OPENCODE.outcome, OPENCODE.failed
 
 
-def lines(name: str) -> list[bytes]:
-    return (RECORDED / f"{name}.jsonl").read_bytes().splitlines()
-
-
-def events(name: str, **settings: Any) -> list[Event]:
-    return parse(OpenCode(Settings(**settings)), lines(name))
-
-
-def outcome(name: str, code: int = 1) -> Outcome:
-    seen = Seen(agent="OpenCode", name="opencode", chunk="greeting")
-    return judge(events(name), Exited(code=code), True, seen, OpenCode.abilities)
-
-
-class TestOpenCode(AdapterExercise):
+class TestOpenCode(RecordedExercise):
     """The conformance suite passes, with lines of real runs."""
 
-    @pytest.fixture
-    def adapter(self) -> Adapter:
-        return OpenCode(Settings())
-
-    @pytest.fixture
-    def success(self) -> Sequence[bytes]:
-        return lines("asked")
-
-    @pytest.fixture
-    def failures(self) -> Mapping[str, Sequence[bytes]]:
-        return {name: lines(name) for name in CASES if name not in (*WELL, "no-tools")}
+    client = OPENCODE
+    good = "asked"
+    well = (*WELL, "no-tools")
 
 
 # ── What its output means ─────────────────────────────────────────────────────────────────────────────
@@ -100,11 +78,10 @@ def test_a_run_that_ended_well_is_clean(name: str) -> None:
     ],
 )
 def test_a_failure_has_its_class_and_its_words(name: str, kind: str, cause: str, said: str) -> None:
-    failed = outcome(name)
+    found = failed(name)
 
-    assert isinstance(failed, Failed)
-    assert (failed.kind, failed.cause) == (kind, cause)
-    assert said in failed.reason
+    assert (found.kind, found.cause) == (kind, cause)
+    assert said in found.reason
 
 
 def test_a_usage_limit_says_when_it_ends() -> None:
@@ -182,7 +159,7 @@ def test_a_run_that_cost_more_than_its_budget_is_stopped_unless_it_ends_anyhow()
 
 
 def test_a_conversation_that_is_gone_is_told_on_stderr_only() -> None:
-    said = (RECORDED / "session-gone.stderr").read_text()
+    said = (OPENCODE.recorded / "session-gone.stderr").read_text()
     finished = OpenCode(Settings()).explain(said)
 
     assert not lines("session-gone")
@@ -293,7 +270,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         Turn(text="I asked."),
     ]
     root = tmp_path_factory.mktemp("opencode").resolve()
-    return run("denied", Case(turns), root, binary=client("opencode"))
+    return OPENCODE.run("denied", Case(turns), root, binary=client("opencode"))
 
 
 def test_the_question_is_on_disk_and_the_run_ends_well(ran: Ran) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from figures import Figure
-from ground import children, chunk, end, memory, progress, repository, running_daemon
+from ground import children, chunk, cpu_seconds, end, memory, progress, repository, running_daemon
 from histories import lengthen, with_live_units
 
 from ve import daemon
@@ -94,16 +94,22 @@ def _processes(folder: Path) -> Iterator[Figure]:
     places = repository(folder / "running", files)
     supervisors, tools = [], []
     with ExitStack() as stack:
-        stack.enter_context(running_daemon(places))
+        served_by = int(stack.enter_context(running_daemon(places))["pid"])
         client = Client(places)
+        client.get("/work-units")
+        before = cpu_seconds(served_by)
         client.post("/work-units", {"chunks": names})
         for name in names:
             (folder / f"{name}.here").read_text()  # returns when the run's step writes it
+        spent = {"the daemon, with the worktree": [(cpu_seconds(served_by) - before) / RUNS]}
         for run in sorted(places.runs_dir.iterdir()):
             lock, agent = runfolder.read_lock(run), runfolder.read_agent(run)
             assert lock is not None and agent is not None
             supervisors.append(memory(lock.pid))
-            tools += [memory(pid) for pid in children(agent.pid) if _is_tool(pid)]
+            servers = [pid for pid in children(agent.pid) if _is_tool(pid)]
+            tools += [memory(pid) for pid in servers]
+            spent.setdefault("its supervisor", []).append(cpu_seconds(lock.pid))
+            spent.setdefault("its tool process", []).extend(cpu_seconds(pid) for pid in servers)
         client.post("/stop", {"mode": "kill"})
     for name, found in (("a run's supervisor", supervisors), ("a run's tool process", tools)):
         if len(found) != RUNS:
@@ -111,6 +117,8 @@ def _processes(folder: Path) -> Iterator[Figure]:
         for kind, words in (("rss", "resident"), ("pss", "PSS"), ("own", "its alone")):
             label = f"{name}, {words}" if kind == "rss" else f"  {words}"
             yield Figure(label, statistics.median(each[kind] for each in found), "MiB")
+    for name, seconds in spent.items():
+        yield Figure(f"processor time that a run costs {name}", statistics.median(seconds) * 1000, "ms")
 
 
 def _is_tool(pid: int) -> bool:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from tests.core import laws
@@ -59,6 +60,7 @@ def same(given: u.WorkUnit) -> dict[str, Any]:
 
 
 INJECT = c.Inject(unit="u1", chunk="a", base_ref="refs/heads/main", phase=Phase.PLAN)
+BACKGROUND = c.Inject(unit="u1", chunk="a", base_ref="refs/heads/main", phase=Phase.PLAN, approval="h1")
 DISPATCH = c.Dispatch(run=RUN, slot=2, backend="script")
 TREE_READY = c.WorktreeReady(run=RUN, worktree="/w", branch="ve/a-1", base_commit="b0")
 CONFLICT = c.ConflictFound(files=("x.py",))
@@ -78,6 +80,8 @@ CASES = (
          {"status": "READY", "phase": "PLAN", "attempt": 1}),
     Case("a chunk that waits for another one is BLOCKED by it", None, INJECT,
          {"status": "BLOCKED", "blocked_by": ("b",)}, facts(waits=("b",))),
+    Case("background work is queued as it was approved", None, BACKGROUND,
+         {"status": "READY"}, facts(board=board(approved=("h1",)))),
     Case("a READY unit is blocked when its dependency is queued again", ready(), c.Block(),
          {"status": "BLOCKED", "blocked_by": ("b",)}, facts(waits=("b",))),
     Case("a BLOCKED unit shows what it waits for now", unit(BLOCKED), c.Block(),
@@ -281,6 +285,9 @@ REFUSALS = (
      facts(collides="A")),
     ("cycles are refused whole", None, INJECT, "a cycle of dependencies: a -> b -> a",
      facts(cycle=("a", "b", "a"))),
+    ("background work needs a person's yes", None, BACKGROUND, "nobody approved as it is now", facts()),
+    ("an edit asks again", None, BACKGROUND, "nobody approved as it is now",
+     facts(board=board(approved=("h0",)))),
     ("a dependency must be known", None, INJECT, "inject z first", facts(gone=("z",))),
     ("a BLOCKED unit has no run", unit(BLOCKED), DISPATCH, "a is BLOCKED in IMPLEMENT", facts()),
     ("a paused unit is not dispatched", ready(paused=True), DISPATCH, "it is paused", facts()),
@@ -495,6 +502,18 @@ def test_an_interruption_does_not_hide_why_the_run_was_needed() -> None:
     again = after(limited, c.Dispatch(run="r2", slot=1, backend="script"))
     lost = after(again, c.RunEnded(run="r2", exit=c.Lost(reason="gone")))
     assert lost.cause == "the last run failed: gone\n\nBefore that: " + given.cause
+
+
+def test_a_conversation_that_is_gone_is_begun_afresh_at_once_and_is_no_failed_try_but_only_once() -> None:
+    gone = c.RunEnded(run=RUN, exit=c.Failed(kind="error", reason="no such session", session_gone=True))
+    afresh = after(running(session="s1"), gone, around=facts(board=board(retries=0)))
+    assert (view(afresh).status, view(afresh).retry_at, afresh.session) == ("READY", None, None)
+    again = after(
+        afresh, c.Dispatch(run="r2", slot=1, backend="script"), around=facts(board=board(retries=0))
+    )
+    gone_again = structs.replace(gone, run="r2")
+    stuck = after(again, gone_again, around=facts(board=board(retries=0)))
+    assert view(stuck).attention_reason == "no such session"
 
 
 def test_a_back_off_grows_to_an_hour_and_no_further() -> None:

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 def shell_blocks(page: Path) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a person who has installed it; whatever was started there is ended."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    ve = programs / "ve"
-    ve.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m ve.cli.__main__ "$@"\n')
-    ve.chmod(0o755)
-    who = {
-        f"GIT_{role}_{what}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", "You"), ("EMAIL", "you@example.org"))
-    }
-    env = {**os.environ, **who, "PATH": f"{programs}:{os.environ['PATH']}"}
-    yield env
-    for folder in tmp_path.rglob("daemon.json"):
-        subprocess.run([ve, "orch", "stop", "--kill"], cwd=folder.parent, env=env, check=False)
 
 
 def test_the_quickstart_works_as_it_is_written(tmp_path: Path, shell: dict[str, str]) -> None:

@@ -102,7 +102,8 @@ async def test_a_silent_agent_is_ended_by_the_limit_of_its_phase_and_the_reason_
 
     assert unit.attention_reason == (
         "The script agent was ended: no output for 0.5 s. Read what it did with `ve orch tail hangs`, "
-        "raise `limits.idle_s` if it needs longer, then `ve orch retry hangs`."
+        "raise `limits.idle_s` (or `phase.NAME.idle_s` where that is set) if it needs longer, "
+        "then `ve orch retry hangs`."
     )
 
 

@@ -6,101 +6,43 @@ Only the model is scripted: the client is OpenAI's own, installed by tests/agent
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.agents.clients import client
-from tests.agents.record_codex import CLOSED, shell, thread
-from tests.e2e.given import Orch, Project, carriers
+from tests.agents.record_codex import CODEX, shell
+from tests.agents.recordings import CLOSED
+from tests.e2e.given import Project
+from tests.e2e.real_client import (
+    WHOLE_WAY,
+    Begin,
+    asking,
+    beginning,
+    ends,
+    models,
+    output,
+    tokens,
+    went_on_to_the_end,
+)
 from ve.agents.base import Settings
 from ve.agents.codex import Codex
 from ve.testing import Performer, Refusal, ScriptedModel, Turn, usage_limit
-from ve.views import UnitView
-
-SETTINGS = """
-slots = 16
-[limits]
-retry_s = 0.02
-retries = {retries}
-[phase.PLAN]
-idle_s = 6
-wall_s = 8
-"""
-
-AGENT = """
-[agents.{name}]
-adapter = "codex"
-command = "{binary}"
-base_url = "{url}"
-model = "scripted"
-args = {args}
-env = {{ HOME = "{home}", OPENAI_API_KEY = "scripted" }}
-{more}
-[chunk.{name}]
-agent = "{name}"
-"""
-
-WHOLE_WAY = """
-[[IMPLEMENT]]
-visit = 1
-ask = "Which colour?"
-options = ["red", "blue"]
-
-[[IMPLEMENT]]
-visit = 2
-write = "work/colour.txt"
-text = "{answer}\\n"
-
-[[REVIEW]]
-visit = 1
-decide = "feedback"
-issues = [{ id = "i1", place = "work/colour.txt", concern = "It names no shade." }]
-
-[[IMPLEMENT]]
-visit = 3
-append = "work/colour.txt"
-text = "dark\\n"
-
-[[IMPLEMENT]]
-visit = 3
-dispose = "*"
-reason = "the shade is there"
-
-[[REVIEW]]
-visit = 2
-decide = "approve"
-"""
-
-Begin = Callable[..., Awaitable[Orch]]
 
 
 @pytest.fixture
 async def begin(project: Project, tmp_path: Path) -> AsyncIterator[Begin]:
-    """Starts a core where each of these chunks has a Codex, and a model, of its own."""
-    binary, home = client("codex"), tmp_path / "home"
+    """Codex, with a key, and without its sandbox where that does not work."""
+    home = tmp_path / "home"
     home.mkdir()
-    asked = Settings(command=(str(binary),), env={"HOME": str(home), "CODEX_API_KEY": "x"})
+    asked = Settings(command=(str(client("codex")),), env={"HOME": str(home), "CODEX_API_KEY": "x"})
     args = [] if Codex(asked).check().ok else ["--sandbox", "danger-full-access"]
-    running: list[Orch] = []
-
-    async def start(urls: Mapping[str, str], more: Mapping[str, str] = {}, retries: int = 0) -> Orch:
-        sections = [
-            AGENT.format(name=name, binary=binary, url=url, home=home, args=args, more=more.get(name, ""))
-            for name, url in urls.items()
-        ]
-        project.commit({"ve.toml": SETTINGS.format(retries=retries) + "".join(sections)})
-        running.append(await Orch(project.root).start())
-        return running[0]
-
-    yield start
-    for orch in running:
-        await orch.stop()
-        assert not carriers([place.name for place in orch.places.runs_dir.glob("*")])
-        assert not orch.core.stream.broken
+    own = f'model = "scripted"\nargs = {args}\nenv = {{ HOME = "{home}", OPENAI_API_KEY = "scripted" }}'
+    plan = "idle_s = 6\nwall_s = 8"
+    async with beginning(project, "codex", lambda _: own, slots=16, plan=plan) as begin:
+        yield begin
 
 
 async def test_a_unit_goes_from_inject_to_the_merge_with_a_question_and_a_review_on_the_way(
@@ -109,22 +51,15 @@ async def test_a_unit_goes_from_inject_to_the_merge_with_a_question_and_a_review
     project.chunk("a", WHOLE_WAY)
     with ScriptedModel(perform=Performer()) as model:
         orch = await begin({"a": model.url})
-        await orch.inject("a")
-        asking = await orch.status("a", "NEEDS_ATTENTION", "question")
-        assert (asking.attention_reason, asking.options) == ("Which colour?", ("red", "blue"))
-        assert asking.slot is None
+        asked = await asking(orch)
 
         await orch.verb("a", "answer", option=2)
         await orch.done("a")
 
-    assert (project.root / "work" / "colour.txt").read_text() == "blue\ndark\n"
-    assert orch.unit("a").questions[0].state == "delivered"
-    assert [t.why for t in orch.seen if t.command == "ReviewDecided"] == ["feedback", "approve"]
-    project.judged_sound()
-    first, second = (thread(output(orch, f"*-implement-{visit}-*")) for visit in (1, 2))
-    assert first == second == asking.session_id, "the answer went into the same conversation"
-    spent = await orch.sql("select sum(input_tokens) from runs")
-    assert spent == [[100 * len(model.asked)]], "Codex counts a conversation, `ve` each run once"
+    went_on_to_the_end(project, orch)
+    first, second = (CODEX.session_of(output(orch, f"*-implement-{visit}-*")) for visit in (1, 2))
+    assert first == second == asked.session_id, "the answer went into the same conversation"
+    assert await tokens(orch) == 100 * len(model.asked), "Codex counts a conversation, `ve` each run once"
 
 
 async def test_an_answer_reaches_a_new_conversation_when_the_old_one_is_gone(
@@ -134,23 +69,17 @@ async def test_an_answer_reaches_a_new_conversation_when_the_old_one_is_gone(
     with ScriptedModel(perform=Performer()) as model:
         orch = await begin({"a": model.url}, retries=1)
         await orch.inject("a")
-        asking = await orch.status("a", "NEEDS_ATTENTION", "question")
+        asked = await orch.status("a", "NEEDS_ATTENTION", "question")
         shutil.rmtree(tmp_path / "home" / ".codex")
 
         await orch.verb("a", "answer", text="this one")
         await orch.done("a")
 
     assert (project.root / "a.txt").read_text() == "this one"
-    newest = thread(output(orch, "*-implement-3-*"))
-    assert newest != asking.session_id
+    newest = CODEX.session_of(output(orch, "*-implement-3-*"))
+    assert newest != asked.session_id
     (prompt,) = orch.places.runs_dir.glob("*-implement-3-*/prompt.md")
     assert "> Which?" in prompt.read_text() and "> this one" in prompt.read_text()
-
-
-def output(orch: Orch, run: str) -> list[bytes]:
-    """What the client printed in that run."""
-    (folder,) = orch.places.runs_dir.glob(run)
-    return (folder / "output").read_bytes().splitlines()
 
 
 LOOP: list[Turn | Refusal] = [shell("true")]
@@ -186,25 +115,12 @@ ENDS: dict[str, tuple[str, str]] = {
 
 async def test_each_way_to_fail_is_told_apart(project: Project, begin: Begin) -> None:
     """All at once, each with its own model. What must end by time alone is in PLAN, with short limits."""
-    with ExitStack() as open_until_here:
-        urls = {}
-        for name, turns in WAYS_TO_FAIL.items():
-            urls[name] = open_until_here.enter_context(ScriptedModel(turns)).url
-            project.chunk(name, plan=name not in ("hanging", "looping"))
-        orch = await begin({**urls, "unreachable": CLOSED}, {"many_turns": "max_turns = 3"})
-        await orch.inject(*WAYS_TO_FAIL)
+    with models(project, WAYS_TO_FAIL, unplanned=["hanging", "looping"]) as made:
+        urls = {name: model.url for name, model in made.items()} | {"unreachable": CLOSED}
+        orch = await begin(urls, {"many_turns": "max_turns = 3"})
+        await orch.inject(*made)
 
-        def needing() -> dict[str, UnitView]:
-            units = {name: orch.unit(name) for name in WAYS_TO_FAIL}
-            return units if all(unit.status == "NEEDS_ATTENTION" for unit in units.values()) else {}
-
-        units = await orch.until(needing)
-
-    ends = {name: (unit.attention_kind, unit.attention_reason or "") for name, unit in units.items()}
-    assert {name: kind for name, (kind, _) in ends.items()} == {
-        name: kind for name, (kind, _) in ENDS.items()
-    }
-    assert not {name: said for name, (_, said) in ends.items() if ENDS[name][1] not in said}
+        assert await ends(orch, ENDS) == ENDS
 
 
 async def test_a_usage_limit_closes_the_backend_until_it_resets_and_the_unit_waits(

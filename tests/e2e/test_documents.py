@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.given import ME, Gate, Orch, Project
 
 GOAL = "docs/chunks/a/GOAL.md"
+REFERENCE = "  - ref: README.md\n    implements: what it is about"
 MISSING = "test -e wanted.txt || { echo wanted is missing; exit 3; }"
 
 
@@ -26,6 +27,8 @@ def stated(project: Project, bug_type: str | None = None, line_end: str = "\n") 
     text = text.replace("status: FUTURE\n", "status: FUTURE  # not begun\n")
     if bug_type is not None:
         text = text.replace("ticket: null\n", f"ticket: null\nbug_type: {bug_type}\n")
+    if bug_type == "semantic":
+        text = text.replace("code_references: []", f"code_references:\n{REFERENCE}")
     (project.root / GOAL).write_bytes(text.replace("\n", line_end).encode())
     project.git("add", "-A")
     project.git("commit", "-qm", "say more")
@@ -105,6 +108,103 @@ async def test_a_unit_that_landing_sent_back_says_implementing_again_when_its_ne
     await orch.done("a")
     assert status_in(project.root) == "ACTIVE"
     assert project.git("diff", "--numstat", begun, "HEAD", "--", GOAL) == f"1\t1\t{GOAL}"
+    project.judged_sound()
+
+
+# ── Completion at landing ──────────────────────────────────────────────────────────────────────────
+
+
+def linked(project: Project, references: str = "[]") -> None:
+    """A chunk with a subsystem, a narrative and a friction entry, and with its comment block."""
+    project.chunk("a")
+    text = (project.root / GOAL).read_text()
+    fields = (
+        f"code_references: {references}\n"
+        "narrative: big\n"
+        "subsystems: [{subsystem_id: parser, relationship: implements}]\n"
+        "friction_entries: [{entry_id: F001}]\n"
+    )
+    text = text.replace("code_references: []\n", fields).replace(
+        "---\n\n#", "---\n\n<!-- STATUS: the schema. -->\n\n#"
+    )
+    narrative = "---\nstatus: ACTIVE\nproposed_chunks: [{prompt: do it, chunk_directory: a}]\n---\n"
+    project.commit(
+        {
+            GOAL: text,
+            "docs/narratives/big/OVERVIEW.md": narrative,
+            "docs/subsystems/parser/OVERVIEW.md": "---\nstatus: STABLE\nchunks: []\n---\n",
+            "docs/trunk/FRICTION.md": "---\nthemes: []\n---\n\n### F001: Slow\n",
+        },
+        "links",
+    )
+
+
+async def test_landing_keeps_in_step_whatever_the_chunk_names(project: Project, orch: Orch) -> None:
+    linked(project)
+    await orch.inject("a")
+    await orch.done("a")
+    assert status_in(project.root) == "ACTIVE"
+    assert "schema" not in (project.root / GOAL).read_text()
+    assert "chunk_id: a" in (project.root / "docs/subsystems/parser/OVERVIEW.md").read_text()
+    assert "status: COMPLETED" in (project.root / "docs/narratives/big/OVERVIEW.md").read_text()
+    assert "**Resolved by**: a" in (project.root / "docs/trunk/FRICTION.md").read_text()
+    project.judged_sound()
+
+
+async def test_a_reference_that_does_not_resolve_needs_a_person_and_lands_once_it_is_corrected(
+    project: Project, orch: Orch
+) -> None:
+    linked(project, "[{ref: work/b.txt, implements: it}]")
+    begun = project.head
+    await orch.inject("a")
+    stuck = await orch.status("a", "NEEDS_ATTENTION", "landing")
+    assert "work/b.txt" in (stuck.attention_reason or "") and "ve orch retry a" in (
+        stuck.attention_reason or ""
+    )
+    assert project.head == begun
+    goal = Path(stuck.worktree or "") / GOAL
+    goal.write_text(goal.read_text().replace("work/b.txt", "work/a.txt"))
+    await orch.verb("a", "retry")
+    await orch.done("a")
+    assert status_in(project.root) == "ACTIVE"
+    project.judged_sound()
+
+
+async def test_what_the_operator_has_in_work_is_set_aside_in_the_units_tree_and_lands_as_it_was(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    late = gate.step.replace("IMPLEMENT", "COMPLETE")
+    project.chunk("mine", status="IMPLEMENTING")
+    project.chunk("a", '[[IMPLEMENT]]\nwrite = "work/a.txt"\ntext = "a"\n' + late)
+    mine = "docs/chunks/mine/GOAL.md"
+    before = (project.root / mine).read_bytes()
+    await orch.inject("a")
+    await gate.reached()
+    tree = Path(orch.unit("a").worktree or "")
+    assert "status: FUTURE" in (tree / mine).read_text(), "also after the base was merged for the review"
+    assert status_in(tree) == "IMPLEMENTING"
+    gate.open()
+    await orch.done("a")
+    assert (project.root / mine).read_bytes() == before
+    project.judged_sound()
+
+
+async def test_what_the_operator_completed_meanwhile_is_no_conflict(
+    project: Project, orch: Orch, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    project.chunk("mine", status="IMPLEMENTING")
+    project.chunk("a", gate.step + '[[IMPLEMENT]]\nwrite = "work/a.txt"\ntext = "a"\n')
+    mine = "docs/chunks/mine/GOAL.md"
+    await orch.inject("a")
+    await gate.reached()
+    text = (project.root / mine).read_text().replace("status: IMPLEMENTING", "status: ACTIVE")
+    project.commit({mine: text}, "complete mine")
+    gate.open()
+    await orch.done("a")
+    assert (project.root / mine).read_text() == text
+    assert "RebaseConflict" not in orch.commands("a")
     project.judged_sound()
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.faces.warm import WARM
 from ve.config import load
 from ve.core import Core
-from ve.daemon import ensure_token, running, start_daemon
+from ve.daemon import ensure_token, running
 from ve.paths import Places, find
 from ve.server import Server
 
@@ -282,7 +283,7 @@ def daemon(project: Project) -> Iterator[Callable[[], Api]]:
     """Starts the daemon of the project (again); ended after the test."""
 
     def start() -> Api:
-        found = start_daemon(project.places, TIMEOUT_S)
+        found = WARM.start(project.places, TIMEOUT_S)
         return Api(project.places, found["port"])
 
     try:

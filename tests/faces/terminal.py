@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.given import Project
+from tests.faces.warm import WARM
 from ve import daemon
 from ve.client import Client
 from ve.following import Connection, feed_path
@@ -92,10 +93,7 @@ class Terminal:
 
     def start(self) -> dict[str, Any]:
         """Start the daemon; what its daemon.json says."""
-        self.said("orch", "start")
-        found = daemon.running(self.places)
-        assert found is not None
-        return found
+        return WARM.start(self.places, WAIT_S, self.env)
 
     def end(self) -> None:
         """End the daemon with its runs, if there is one."""

@@ -44,11 +44,11 @@ def desk(given: Project) -> Iterator[Terminal]:
 
 def refused(desk: Terminal, code: int, *words: str) -> list[str]:
     """The lines on stderr of a command that fails so, and that changes nothing."""
-    before = desk.json("orch", "ps")
+    before = desk.client.get("/work-units")
     done = desk.ve(*words)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert "Traceback" not in done.stderr
-    assert desk.json("orch", "ps") == before, "not even the cursor moved"
+    assert desk.client.get("/work-units") == before, "not even the cursor moved"
     first, *rest = done.stderr.splitlines()
     assert first.startswith("ve: ")
     return [first, *rest]

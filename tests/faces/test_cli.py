@@ -9,10 +9,8 @@ import re
 import runpy
 import select
 import signal
-import statistics
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,29 +115,6 @@ def test_help_and_ps_load_none_of_the_heavy_libraries(desk: Terminal) -> None:
         assert "cyclopts" in loaded
         assert not loaded & heavy, words
     assert "rich.console" not in loaded or words[-1] == "--help"
-
-
-def test_help_and_ps_are_quick_measured_in_starts_of_python(desk: Terminal) -> None:
-    """At most 15 and 12 times the time of `python -c pass`; the quickest of some runs each, in turns."""
-    script = [str(Path(sys.executable).parent / "ve")]
-    calls = {
-        "pass": [sys.executable, "-c", "pass"],
-        "help": [*script, "--help"],
-        "ps": [*script, "orch", "ps", "--json"],
-    }
-    took: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(15):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            subprocess.run(call, cwd=desk.root, env=desk.env, capture_output=True, check=True, timeout=WAIT_S)
-            took[name].append(time.perf_counter() - begin)
-    ratio = {name: min(times) / min(took["pass"]) for name, times in took.items()}
-    middle = {
-        name: statistics.median(times) / statistics.median(took["pass"]) for name, times in took.items()
-    }
-    # Other work on the machine disturbs either measure, never both in favour.
-    assert min(ratio["help"], middle["help"]) <= 15, (ratio, middle)
-    assert min(ratio["ps"], middle["ps"]) <= 12, (ratio, middle)
 
 
 def test_the_version_is_that_of_the_package(quiet: Terminal) -> None:

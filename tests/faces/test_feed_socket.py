@@ -282,6 +282,27 @@ async def test_a_runs_output_is_followed_to_its_end_in_whole_lines(project: Proj
     assert rest.body == b""
 
 
+async def test_a_units_output_is_followed_over_all_its_phases_to_its_end(project: Project, api: Api) -> None:
+    project.chunk("alpha", "")
+    api.post("/work-units", {"chunks": ["alpha"]})
+    shown: dict[str, str] = {}
+    phases = []
+    async with api.websocket("/work-units/alpha/tail") as link:
+        async for message in link:
+            part = json.loads(message)
+            if part["run"] not in shown:
+                phases.append(part["phase"])
+            shown[part["run"]] = shown.get(part["run"], "") + part["text"]
+        assert link.close_code == 1000
+    assert phases == ["IMPLEMENT", "REVIEW", "COMPLETE"]
+    for run, text in shown.items():
+        assert text == api.send("GET", f"/runs/{run}/log").body.decode()
+    with pytest.raises(InvalidStatus) as refused:
+        async with api.websocket("/work-units/beta/tail"):
+            pass
+    assert refused.value.response.status_code == 404
+
+
 async def test_a_line_that_is_longer_than_a_message_is_followed_too(project: Project, api: Api) -> None:
     """Agents print whole files as one line of JSON; the run's output is given one here."""
     project.chunk("alpha", "")

@@ -154,11 +154,13 @@ def test_a_skill_of_another_version_is_renewed_in_its_own_line_ends(here: Here) 
 def test_one_file_under_both_names_gets_one_block(here: Here, way: str) -> None:
     real = "AGENTS.md" if way == "CLAUDE.md" else "CLAUDE.md"
     (here.root / real).write_text("# Mine\n")
+    (here.root / real).chmod(0o640)
     (here.root / way).symlink_to(real)
 
     here.ve("init")
 
     assert (here.root / way).is_symlink()
+    assert (here.root / real).stat().st_mode & 0o777 == 0o640
     assert here.text("AGENTS.md").count("ve:begin") == 1
     assert "@AGENTS.md" not in here.text("AGENTS.md")
 

@@ -14,6 +14,7 @@ import pytest
 import ve
 from tests.e2e.given import Gate, Project
 from tests.faces.terminal import WAIT_S, Terminal, project
+from tests.faces.warm import WARM
 from ve import daemon
 from ve.following import Durably
 from ve.notebook import as_html, as_text
@@ -29,6 +30,12 @@ class Desk:
     def attach(self) -> ve.Orchestrator:
         self.terminal.start()
         return ve.Orchestrator(self.project.root)
+
+
+@pytest.fixture(autouse=True)
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts of daemons are quick here."""
+    monkeypatch.setattr("ve.daemon._spawn", WARM.spawn)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.faces.conftest import TIMEOUT_S, Api, Inside, Project, end, reading, wait_gone
-from ve.daemon import start_daemon
+from tests.faces.warm import WARM
 from ve.errors import RefusedError
 from ve.proc import runfolder
 
@@ -22,7 +22,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One daemon for the tests that change nothing."""
     places = Project(tmp_path_factory.mktemp("quiet") / "project").places
     try:
-        yield Api(places, start_daemon(places, TIMEOUT_S)["port"])
+        yield Api(places, WARM.start(places, TIMEOUT_S)["port"])
     finally:
         end(places)
 

@@ -157,7 +157,9 @@ async def test_the_board_has_a_form_for_each(
     forms = "[...document.querySelectorAll('[data-chunk=alpha] .ask')]"
     async with browser(tmp_path / "profile") as page:
         await page.go(api.post("/login-codes")["url"])
-        await page.until(f"{forms}.length === 2")
+        words = "['Which colour?', 'The logo has both.', 'Which size?']"
+        filled = f"((text) => {words}.every((part) => text.includes(part)))"
+        await page.until(f"{filled}({forms}.map((form) => form.innerText).join())")
         shown = await page.run(f"{forms}.map((form) => form.innerText)")
         for text, parts in zip(
             shown,

@@ -29,7 +29,7 @@ def test_a_transition_comes_back_as_the_feed_had_it_before_and_after_folding(his
         transition(1, "Ask", detail={"text": odd, "n": 1.5, "none": None, "list": [1]}, key="k1"),
         transition(
             2, of="u2", status="NEEDS_ATTENTION", attention_kind="question", attention_reason=odd,
-            blocked_by=["a", "b"], evidence={"run": "r", "line": odd, "exit_code": 1, "stderr_tail": None},
+            blocked_by=["a", "b"], evidence={"run": "r", "lines": odd, "exit_code": 1, "stderr_tail": None},
             options=["yes", "no"], questions=[{"id": "q", "text": odd, "state": "open"}], slot=3,
             retry_at="2026-03-01T08:00:00.000001Z", resume_at="REVIEW",
             approve_hash="h", cause="x", paused=True,

@@ -50,7 +50,7 @@ async def test_nothing_is_acknowledged_nor_acted_on_before_its_commit(project: P
     orch.core.stream.committed.subscribe(committed.append)
     reply = orch.core.stream.submit(c.BoardUnpaused(), ME)
     await held.has_one()
-    assert orch.unit("a").status == "RUNNING", "dispatched, on the board"
+    await orch.until(lambda: orch.unit("a").status == "RUNNING")  # dispatched, on the board
     assert not reply.done() and not committed
     assert project.trees() == [], "but nothing is done outside before that is durable"
     held.go.set()

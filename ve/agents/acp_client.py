@@ -2,7 +2,7 @@
 
 It starts the program that `acp.json` in $VE_RUN_DIR names, opens or resumes a session with the tools of
 `ve`, sends the prompt, answers what the agent asks permission for, and says what happens as the lines of
-`ve.agents.acp`. The agent's stderr is its own.
+`ve.agents.lines`. The agent's stderr is its own.
 
 Rules
   - Only the answer to `session/prompt` ends a run well, and only with `end_turn`.
@@ -33,8 +33,9 @@ from acp import schema
 from pydantic import ValidationError
 
 from ve.agents.acp import START, Start
-from ve.agents.acp_lines import Teller, fields, say, summary, texts
+from ve.agents.acp_lines import Teller, fields, summary, texts
 from ve.agents.base import ErrorKind, Job
+from ve.agents.lines import say
 
 START_S = 60.0  # until a program must have answered `initialize`, and then opened the session
 CANCEL_S = 3.0  # for the agent to end its turn after `session/cancel`

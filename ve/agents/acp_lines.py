@@ -1,25 +1,17 @@
-"""What an ACP agent says, as the lines of `ve.agents.acp`. Part of `ve.agents.acp_client`'s process."""
+"""What an ACP agent says, as the lines of `ve.agents.lines`. Part of `ve.agents.acp_client`'s process."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from acp import schema
 
-from ve.agents.acp import Line
+from ve.agents.lines import say
 
 SHOWN = 4000  # characters of a tool's output in one line
 TELLING = ("command", "question", "filepath", "path", "pattern", "query", "url")
 """Fields of a tool's input that tell a person most, the best first; small letters, no `_`."""
-
-
-def say(**fields: Any) -> None:
-    """One line of output."""
-    sys.stdout.buffer.write(msgspec.json.encode(Line(**fields)) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 def fields(raw_input: object) -> dict[str, object]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -42,7 +40,7 @@ from ve.agents.base import (
     UsageEvent,
     tool_server,
 )
-from ve.agents.program import variables
+from ve.agents.program import ask, missing, variables, versionless
 
 OLDEST = (2, 1, 197)
 PASSES = (
@@ -91,21 +89,18 @@ class Claude:
     def check(self) -> Fitness:
         """Asks the program itself for its version and its login: 0.3 s."""
         command = self._settings.command or ("claude",)
-        if shutil.which(command[0]) is None:
-            return Fitness(
-                ok=False, reason=f"{self.title} is not installed: no {command[0]}", hint=self.install
-            )
+        if lack := missing(self.title, command, self.install):
+            return lack
         env = self._seen_environment()
-        said = _ask(*command, "--version", env=env)
+        said = ask((*command, "--version"), env).text
         found = re.match(r"(\d+)\.(\d+)\.(\d+)", said)
         if found is None:
-            hint = f"Try `{' '.join(command)} --version`, or install it anew: {self.install}"
-            return Fitness(ok=False, reason=f"{command[0]} does not tell its version", hint=hint)
+            return versionless(command, self.install)
         version = found[0]
         if tuple(map(int, found.groups())) < OLDEST:
             reason = f"{self.title} {version} is older than {'.'.join(map(str, OLDEST))}"
             return Fitness(ok=False, version=version, reason=reason, hint=f"{self.install}@latest")
-        return self._login(version, _ask(*command, "auth", "status", "--json", env=env))
+        return self._login(version, ask((*command, "auth", "status", "--json"), env).text)
 
     def _login(self, version: str, said: str) -> Fitness:
         try:
@@ -294,17 +289,6 @@ def _settings() -> dict[str, Any]:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _ask(*argv: str, env: Mapping[str, str]) -> str:
-    """What it prints; "" when it does not answer in time."""
-    try:
-        done = subprocess.run(
-            argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=4.5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace")
 
 
 def _short(text: str, limit: int = 500) -> str:

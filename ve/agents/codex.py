@@ -12,13 +12,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -43,6 +41,7 @@ from ve.agents.base import (
     UsageEvent,
     tool_server,
 )
+from ve.agents.program import Answer, api_url, ask, variables
 
 RETRIES = 2  # of a request and of a stream: Codex only bridges a hiccup, `ve` does the waiting
 ASK_S = 600  # a tool call of `ve` only writes to disk; Codex's own limit is 300 s
@@ -201,11 +200,12 @@ class Codex:
         argv += settings.args
         if job.resume and is_uuid(job.session):
             argv += ["resume", str(job.session)]
+        own = variables(settings.env)
         return Launch(
             argv=(*argv, "-"),
-            env=dict(settings.env),
+            env=own.env,
             stdin=f"{job.run_dir}/prompt.md",
-            passes=PASSES,
+            passes=(*PASSES, *own.passes),
         )
 
     def _config(self, job: Job) -> dict[str, Any]:
@@ -276,10 +276,10 @@ class Codex:
         return Fitness(ok=True, version=version, login=login)
 
     def _login(self) -> Literal["yes", "no", "unknown"]:
-        env = {**os.environ, **self._settings.env}
+        env = {**os.environ, **variables(self._settings.env).env}
         if self._settings.base_url:
             return "yes" if env.get("OPENAI_API_KEY") else "no"
-        if env.get("CODEX_API_KEY") or self._ask("login", "status")[0] == 0:
+        if env.get("CODEX_API_KEY") or self._ask("login", "status").code == 0:
             return "yes"
         return "unknown" if self._other_provider(env) else "no"
 
@@ -294,23 +294,12 @@ class Codex:
             return False
         return str(config.get("model_provider", "openai")) != "openai"
 
-    def _ask(self, *words: str) -> tuple[int, str]:
+    def _ask(self, *words: str) -> Answer:
         """A command of the client: its exit code, and the last line that it said."""
-        try:
-            done = subprocess.run(
-                [*self._command, *words],
-                env={**os.environ, **self._settings.env},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=QUESTION_S,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return -1, str(error)
-        lines = done.stdout.decode(errors="replace").strip().splitlines()
-        return done.returncode, lines[-1][:SUMMARY] if lines else f"exit code {done.returncode}"
+        env = {**os.environ, **variables(self._settings.env).env}
+        answer = ask((*self._command, *words), env, within_s=QUESTION_S, cwd="/", with_stderr=True)
+        lines = answer.text.strip().splitlines()
+        return Answer(answer.code, lines[-1][:SUMMARY] if lines else f"exit code {answer.code}")
 
     # ── What it says ───────────────────────────────────────────────────────────────────────────────
 
@@ -390,11 +379,6 @@ def is_uuid(session: str | None) -> bool:
         return str(UUID(session or "")) == session
     except ValueError:
         return False
-
-
-def api_url(base_url: str) -> str:
-    """Codex wants the address with its version; one without a path gets it."""
-    return base_url if urlsplit(base_url).path.strip("/") else f"{base_url.rstrip('/')}/v1"
 
 
 def tool_name(item: Item) -> str:

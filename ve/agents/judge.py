@@ -18,11 +18,15 @@ TRANSIENT: frozenset[str] = frozenset({"overloaded", "connection"})
 FailureKind: TypeAlias = Literal["error", "setup", "stalled", "limit", "lost", "stopped"]
 
 
+EVIDENCE = 2000
+"""Characters of its output that an operator is shown."""
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an operator looks: the run, the last line of its output, its exit, the end of its stderr."""
+    """Where an operator looks: the run, the last lines of its output, its exit, the end of its stderr."""
 
     run: str
-    line: str
+    lines: str
     exit_code: int | None
     stderr_tail: str
 
@@ -76,8 +80,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """How people call it."""
     name: str = "NAME"
     """How the configuration calls it."""
-    line: str = ""
-    """The last line read of `output`."""
+    lines: str = ""
+    """The last lines of `output`."""
     stderr_tail: str = ""
     disk_full: bool = False
     """Hardly anything can be written where the run worked."""
@@ -134,7 +138,7 @@ def _failed(found: Judgement, exit: Ended | None, seen: Seen) -> Failed:
         reason=" ".join(part for part in (found.what, quoted, found.advice) if part),
         evidence=Evidence(
             run=seen.run,
-            line=seen.line[:2000],
+            lines=seen.lines[-EVIDENCE:],
             exit_code=None if exit is None else exit.code,
             stderr_tail=seen.stderr_tail[-4000:],
         ),
@@ -165,9 +169,10 @@ def _failure(
         advice = f"See `ve orch agents`, mend [agents.{seen.name}], then {again}."
         return Judgement("setup", f"{who} did not start: {exit.message}.", advice)
     if exit.how in ("wall_limit", "idle_limit"):
-        key = f"limits.{exit.how.removesuffix('_limit')}_s"
+        limit = exit.how.removesuffix("_limit") + "_s"
+        key = f"`limits.{limit}` (or `phase.NAME.{limit}` where that is set)"
         what = f"{who} was ended: {exit.message}."
-        return Judgement("stalled", what, f"{read}, raise `{key}` if it needs longer, then {again}.")
+        return Judgement("stalled", what, f"{read}, raise {key} if it needs longer, then {again}.")
     if exit.how == "stopped":
         return Judgement("stopped", f"{who} was stopped ({_ending(exit)}).", f"Go on with {again}.")
     if finished is not None and not finished.ok:

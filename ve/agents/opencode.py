@@ -7,6 +7,7 @@ Rules that come from what the program does (measured with 1.18.33):
     conversation that is too long. Both are counted here, and the third in a row is the end.
   - It obeys any `retry-after` in silence, for hours, and tries five times again. A plugin of ours prints
     what it waits for, and ends it where `ve` does better: a long wait, and the third attempt.
+  - Killed while it starts, it leaves a lock that the next start waits a minute for: `opencode_start`.
   - Nothing of the repository's own configuration is read unless the operator allows it, not even the
     AGENTS.md; that one is named as an instruction, since it is text and runs nothing.
 """
@@ -14,12 +15,10 @@ Rules that come from what the program does (measured with 1.18.33):
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -35,6 +34,7 @@ from ve.agents.base import (
     tool_server,
 )
 from ve.agents.opencode_lines import Reader
+from ve.agents.program import api_url, ask, missing, variables, versionless
 
 KEYS: dict[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -53,6 +53,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """Provider -> the variables in which OpenCode looks for its key, the first one first."""
 OWN = ("OPENCODE_CONFIG", "OPENCODE_CONFIG_DIR", "OPENCODE_MODELS_PATH")
+START = (sys.executable, "-I", "-m", "ve.agents.opencode_start")
+"""Takes away the locks of runs that were killed, then becomes OpenCode."""
 PROVIDER = "custom"
 """What the provider of `base_url` is called where `model` names none."""
 DAY_MS = 86_400_000
@@ -130,13 +132,11 @@ class OpenCode:
 
     def check(self) -> Fitness:
         """Asks the program for its version, and for the model where one is configured: 1 to 3 s."""
-        if shutil.which(self._command[0]) is None:
-            reason = f"{self.title} is not installed: no {self._command[0]}"
-            return Fitness(ok=False, reason=reason, hint=self.install)
+        if lack := missing(self.title, self._command, self.install):
+            return lack
         version = self._ask("--version").strip()
         if not version[:1].isdigit():
-            hint = f"Try `{' '.join(self._command)} --version`, or install it anew: {self.install}"
-            return Fitness(ok=False, reason=f"{self._command[0]} does not tell its version", hint=hint)
+            return versionless(self._command, self.install)
         if self._settings.base_url:
             return Fitness(ok=True, version=version, login="not needed")
         if not self._settings.model:
@@ -175,14 +175,8 @@ class OpenCode:
 
     def _ask(self, *arguments: str) -> str:
         """What it prints; "" when it does not answer in time, or ends badly."""
-        try:
-            done = subprocess.run(
-                [*self._command, *arguments], env=self._seen_environment(), stdin=subprocess.DEVNULL,
-                capture_output=True, timeout=4.5, check=False,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+        answer = ask((*self._command, *arguments), self._seen_environment())
+        return answer.text if answer.code == 0 else ""
 
     def _seen_environment(self) -> dict[str, str]:
         """What of this environment a run will see and an answer can depend on."""
@@ -205,7 +199,7 @@ class OpenCode:
 
     def _argv(self, job: Job) -> tuple[str, ...]:
         """A title saves a call of the model; `--thinking` shows that it is alive."""
-        argv = [*self._command, "run", "--format", "json", "--thinking", "--dir", job.worktree]
+        argv = [*START, *self._command, "run", "--format", "json", "--thinking", "--dir", job.worktree]
         argv += ["--title", f"{job.chunk} {job.phase}"]
         if self._settings.model or self._settings.base_url:
             argv += ["-m", "/".join(self._provider_and_model())]
@@ -244,13 +238,14 @@ class OpenCode:
 
     def _environment(self) -> dict[str, str]:
         project = {} if self._settings.repo_config else {"OPENCODE_DISABLE_PROJECT_CONFIG": "true"}
-        return {**ENVIRONMENT, **project, **self._settings.env}
+        return {**ENVIRONMENT, **project, **variables(self._settings.env).env}
 
     def _passes(self) -> tuple[str, ...]:
         """Only the key of the model's provider; all of them where OpenCode chooses the model itself."""
+        own = (*OWN, *variables(self._settings.env).passes)
         if not self._settings.model and not self._settings.base_url:
-            return (*OWN, *(name for names in KEYS.values() for name in names))
-        return (*OWN, *_keys(self._provider_and_model()[0]))
+            return (*own, *(name for names in KEYS.values() for name in names))
+        return (*own, *_keys(self._provider_and_model()[0]))
 
     # ── Its output ─────────────────────────────────────────────────────────────────────────────────
 
@@ -271,10 +266,9 @@ def _keys(provider: str) -> tuple[str, ...]:
 
 def _provider(base_url: str, provider: str, model: str) -> dict[str, Any]:
     """A backend that speaks Chat Completions; a bare host stands for its `/v1`. No key: none is sent."""
-    url = base_url if urlsplit(base_url).path.strip("/") else f"{base_url.rstrip('/')}/v1"
     return {
         "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": url, "apiKey": f"{{env:{_keys(provider)[0]}}}"},
+        "options": {"baseURL": api_url(base_url), "apiKey": f"{{env:{_keys(provider)[0]}}}"},
         "models": {model: {}},
     }
 

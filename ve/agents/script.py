@@ -8,44 +8,10 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import msgspec
-
-from ve.agents.base import (
-    UNREADABLE,
-    Abilities,
-    Event,
-    Finished,
-    Fitness,
-    Job,
-    Launch,
-    LimitReached,
-    ModelEvent,
-    SessionStarted,
-    Settings,
-    ToolCall,
-    ToolResult,
-    UsageEvent,
-)
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the script agent's output; which fields count depends on `type`."""
-
-    type: str
-    id: str = ""
-    text: str = ""
-    name: str = ""
-    ok: bool = True
-    message: str = ""
-    input: int = 0
-    output: int = 0
-    cost_usd: float = 0.0
-    until: str | None = None
-
-
-_line = msgspec.json.Decoder(Line)
+from ve.agents import lines
+from ve.agents.base import Abilities, Event, Fitness, Job, Launch, Settings
 
 
 class Script:
@@ -69,27 +35,5 @@ class Script:
         return Launch(argv=(*command, *self._settings.args), env=dict(self._settings.env))
 
     def parse(self, line: bytes) -> tuple[Event, ...]:
-        """The events of one line; unknown lines are none."""
-        try:
-            said = _line.decode(line)
-        except UNREADABLE:
-            return ()
-        return tuple(event for event in (_event(said),) if event is not None)
-
-
-def _event(said: Line) -> Event | None:
-    table: dict[str, Any] = {
-        "session": lambda: SessionStarted(said.id),
-        "model": lambda: ModelEvent(said.text),
-        "text": lambda: ModelEvent(said.text),
-        "tool": lambda: ToolCall(said.id, said.name, said.text),
-        "tool_result": lambda: ToolResult(said.id, said.ok, said.text),
-        "usage": lambda: UsageEvent(
-            tokens_in=said.input, tokens_out=said.output, cost_usd=said.cost_usd, estimated=False
-        ),
-        "limit": lambda: LimitReached(said.until, said.message),
-        "finished": lambda: Finished(said.ok, said.message, "" if said.ok else "agent"),
-    }
-    make = table.get(said.type)
-    event: Event | None = make() if make is not None else None
-    return event
+        """The events of one line; unknown lines are none. What it spends is nothing, and known to be."""
+        return lines.parse(line, unnamed="agent", estimated=False)

@@ -22,16 +22,10 @@ from typing import Any
 import msgspec
 
 from ve.agents.base import Job
-from ve.agents.script import Line
+from ve.agents.lines import say
 from ve.agents.script_file import ScriptError, Step, read
 
 SHOWN = 4000  # characters of a command's output that are shown or reported
-
-
-def say(**fields: Any) -> None:
-    """One line of output."""
-    sys.stdout.buffer.write(msgspec.json.encode(Line(**fields)) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 class Tools:

@@ -3,13 +3,19 @@
 Rule: accept every era of the format, write today's, explain what is wrong with file, line and
 column. Files are given as bytes or through a reader, so that the caller decides at which commit
 they are read.
+
+The names below are loaded when they are asked for: a list of chunks needs none of them.
 """
 
 from __future__ import annotations
 
-from ve.chunks.document import ChunkDocument, InitialPhase, find_cycle, folder_of, has_text, load
-from ve.chunks.frontmatter import TERMINAL, TRANSITIONS, BugType, Frontmatter, Status, read, set_status
-from ve.chunks.names import check_name
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ve.chunks.document import ChunkDocument, InitialPhase, find_cycle, folder_of, has_text, load
+    from ve.chunks.frontmatter import TERMINAL, TRANSITIONS, BugType, Frontmatter, Status, read, set_status
+    from ve.chunks.names import check_name
 
 __all__ = [
     "TERMINAL",
@@ -27,3 +33,12 @@ __all__ = [
     "read",
     "set_status",
 ]
+
+_DOCUMENT = ("ChunkDocument", "InitialPhase", "find_cycle", "folder_of", "has_text", "load")
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "document" if name in _DOCUMENT else "names" if name == "check_name" else "frontmatter"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

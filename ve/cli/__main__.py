@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.name == "nt":
         complain(VeError("runs on Linux and macOS", hint="On Windows, run it inside WSL2."))
         return VeError.exit_code
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller; the next file opened must not take its place
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a character gets its number; the command does not fail for it.
@@ -47,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the answer has seen enough; what is still buffered must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(VeError(f"the answer cannot be written: {error.strerror}", where="stdout"))
+        return VeError.exit_code
     return code if isinstance(code, int) else 0
 
 

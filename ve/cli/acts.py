@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ve.cli.common import FROM_STDIN, AsJson, Chunk, Target, client, next_commands, units_in
 from ve.cli.look import reason_of, status_of
-from ve.cli.output import indented, one_line, say, say_json
+from ve.cli.output import indented, narrate, one_line, say, say_json
 from ve.client import Client, unit_path
 from ve.errors import RefusedError, UsageError, VeError
 
@@ -28,19 +28,28 @@ def inject(
         str | None,
         Parameter(help="Chunks to wait for, with commas, in place of what the documents say; '' for none."),
     ] = None,
+    all_future: Annotated[
+        bool, Parameter(help="Also every FUTURE chunk, but for background ones that nobody approved.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue chunks: all of them, or none."""
-    if not names:
+    if not names and not all_future:
         raise UsageError("which chunk?", hint="Name one or more: ve orch inject NAME")
     wanted = None if depends_on is None else [name.strip() for name in depends_on.split(",") if name.strip()]
     body = {"chunks": list(names), "priority": priority, "depends_on": wanted}
+    if all_future:
+        body["all_future"] = True
     reply = client().post("/work-units", body)
     if as_json:
         say_json(reply)
         return
     for unit in units_in(reply):
         say(_line(unit))
+    for left in reply.get("left_out", ()):
+        narrate(f"left out: {one_line(left['chunk'])}: {one_line(left['why'])}")
+    if not units_in(reply):
+        narrate("nothing was queued")
 
 
 def answer(

@@ -22,11 +22,14 @@ app = App(
 
 orch = App(name="orch", help="The orchestrator: chunks in, merges out.")
 work_unit = App(name="work-unit", help="One unit of work.", group=_LOOK)
+chunk = App(name="chunk", help="The documents that agents work from: one folder for each piece of work.")
 history = App(name="history", help="What happened: every transition, kept.")
 
 app.command("ve.cli.service:init", name="init", help="Prepare this repository for ve.")
+app.command("ve.cli.mcp:mcp", name="mcp", help="Serve the documents to an agent, as MCP tools.")
 app.command("ve.demo:command", name="demo", help="Six chunks at once on a small project.")
 app.command(orch)
+app.command(chunk)
 app.command(history)
 
 for _group, _home, _commands in (
@@ -74,3 +77,48 @@ orch.command(
 history.command("ve.cli.history:query", name="query", help="Ask in SQL.")
 history.command("ve.cli.history:report", name="report", help="Lead times, waits, cost, rework at a glance.")
 history.command("ve.cli.history:repair", name="repair", help="Copy what can be read of a damaged file.")
+
+for _name, _help in {
+    "create": "Begin chunks: GOAL.md and PLAN.md each; all of them, or none.",
+    "activate": "Begin work on a FUTURE chunk in this worktree.",
+    "pause": "Put a chunk back: FUTURE again.",
+    "complete": "End a chunk: references checked, final status, links kept in step.",
+    "supersede": "Say that another chunk changed what this one governed.",
+    "approve": "Read a background chunk, and say yes to it.",
+}.items():
+    chunk.command(f"ve.cli.chunk_acts:{_name}", name=_name, help=_help, group=_EVERYDAY)
+chunk.command(
+    "ve.cli.chunk:list_chunks", name="list", help="List them by status; the latest; as a tree.", group=_LOOK
+)
+for _name, _help in {
+    "show": "Show everything about one.",
+    "validate": "Check documents, and print all that is wrong with them.",
+    "overlap": "Who else refers to the same code.",
+    "graph": "What each was created after and depends on; also for drawing programs.",
+}.items():
+    chunk.command(f"ve.cli.chunk:{_name}", name=_name, help=_help, group=_LOOK)
+
+for _kind, _help in {
+    "narrative": "A goal that takes several chunks.",
+    "investigation": "A question, what was found, and the work that it led to.",
+    "subsystem": "A part of the code with rules of its own.",
+}.items():
+    _group_of_kind = App(name=_kind, help=_help)
+    app.command(_group_of_kind)
+    for _name, _help in {
+        "create": "Begin one, or several.",
+        "list": "List them: status, and how many chunks they name.",
+        "show": "Show one, and how far its chunks are.",
+        "validate": "Check them: every problem at once, with its place.",
+        "status": "Set the status.",
+    }.items():
+        _group_of_kind.command(f"ve.cli.kinds:{_kind}_{_name}", name=_name, help=_help)
+
+friction = App(name="friction", help="What gets in people's way: docs/trunk/FRICTION.md.")
+app.command(friction)
+for _name, _help in {
+    "add": "Write down what got in the way, under the next number.",
+    "list": "List the entries: open, or resolved by which chunk.",
+    "show": "Show one entry.",
+}.items():
+    friction.command(f"ve.cli.kinds:friction_{_name}", name=_name, help=_help)

@@ -158,11 +158,12 @@ def _evidence(evidence: Unit) -> list[str]:
 def _evidence_facts(evidence: Unit) -> list[str]:
     facts = [
         f"  {label:<12}{one_line(str(evidence[name]))}"
-        for name, label in (("run", "run"), ("exit_code", "exit code"), ("line", "line"))
+        for name, label in (("run", "run"), ("exit_code", "exit code"))
         if evidence.get(name) is not None
     ]
-    if evidence.get("stderr_tail"):
-        facts += ["  stderr", indented(evidence["stderr_tail"], "    ")]
+    for name, label in (("lines", "output"), ("stderr_tail", "stderr")):
+        if evidence.get(name):
+            facts += [f"  {label}", indented(evidence[name], "    ")]
     return facts
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,14 +14,81 @@ from ve.cli.common import AsJson, client, places
 from ve.cli.output import colour, narrate, one_line, say, say_json, since, table
 from ve.client import Client
 from ve.errors import NoDaemon, RefusedError, UnavailableError, UsageError, VeError
+from ve.paths import Places
+
+if TYPE_CHECKING:
+    from ve.agentfiles import AgentFile
 
 START_TIMEOUT_S = 30.0
 LOOK_AGAIN_S = 0.5  # how often a stop shows what it waits for
 
 
-def init() -> None:
-    """Prepare this repository: the state folder, ve.toml with every setting explained, docs/chunks."""
+def init(
+    *,
+    check: Annotated[
+        bool, Parameter(help="Write nothing; exit code 1 if the files for agents are not up to date.")
+    ] = False,
+    force: Annotated[bool, Parameter(help="Also replace the skills that were changed by hand.")] = False,
+    as_json: Annotated[
+        bool, Parameter(name="--json", help="JSON: what was made, and how each file for agents is.")
+    ] = False,
+) -> int:
+    """Prepare this repository: the state folder, ve.toml, docs/chunks, and what coding agents read.
+
+    AGENTS.md gets a block between markers, CLAUDE.md points to it, and the skills go to .claude/skills and
+    .agents/skills. Called again it renews that block and the skills that nobody changed, and nothing else.
+    """
+    from ve import agentfiles
+
     here = places()
+    checkout = _checkout(here)
+    files = agentfiles.plan(checkout, force=force) if checkout is not None else []
+    if check:
+        return _say_check(files, as_json)
+    refused = next((file.error for file in files if file.error is not None), None)
+    if refused is not None:
+        raise refused
+    made = _prepare(here)
+    if checkout is not None:
+        made += [str(checkout / path) for path in agentfiles.write(checkout, files)]
+    if as_json:
+        say_json({"made": made, "files": [file.shown() for file in files]})
+        return 0
+    updated = {str(checkout / file.path) for file in files if checkout and file.state != "missing"}
+    for path in made:
+        say(f"{'updated' if path in updated else 'made'} {path}")
+    for file in files:
+        if file.state in ("edited", "elsewhere") and file.after is None:
+            narrate(f"{file.path}: {file.detail}")
+    if not made:
+        say("everything is there already")
+    narrate("next: ve chunk create NAME, write its GOAL.md and PLAN.md, and commit;")
+    narrate("then: ve orch start && ve orch inject NAME")
+    return 0
+
+
+def _say_check(files: Sequence[AgentFile], as_json: bool) -> int:
+    """How the files for agents are; the exit code."""
+    stale = [file for file in files if not file.ok]
+    if as_json:
+        say_json({"up_to_date": not stale, "files": [file.shown() for file in files]})
+        return 1 if stale else 0
+    for file in files:
+        if file.state != "current":
+            say(f"{file.path}: {file.state}{f' ({file.detail})' if file.detail else ''}")
+    say("not up to date; to change that: ve init" if stale else "up to date")
+    return 1 if stale else 0
+
+
+def _checkout(here: Places) -> Path | None:
+    """The working tree that the caller stands in: what agents read belongs to a branch, not to the state."""
+    start = Path.cwd()
+    found = next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), None)
+    return found if found is not None and here.main_worktree is not None else here.main_worktree
+
+
+def _prepare(here: Places) -> list[str]:
+    """Make what is not there yet; returns what was made."""
     made = []
     if not here.state_dir.is_dir():
         here.state_dir.mkdir(parents=True)
@@ -36,12 +104,7 @@ def init() -> None:
         if not chunks.is_dir():
             chunks.mkdir(parents=True)
             made.append(str(chunks))
-    for path in made:
-        say(f"made {path}")
-    if not made:
-        say("everything is there already")
-    narrate("next: describe a piece of work in docs/chunks/NAME/GOAL.md and PLAN.md and commit it;")
-    narrate("then: ve orch start && ve orch inject NAME")
+    return made
 
 
 def _ignore(folder: Path) -> list[str]:

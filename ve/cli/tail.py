@@ -87,18 +87,19 @@ def _follow_unit(daemon: Client, unit: Unit) -> None:
                 shown.add(run["run_id"])
         said = ""
         for now in _states(feed.frames(), str(unit["id"])):
+            ended = now["status"] in ENDED
+            # Whatever began and ended too fast to be met while it ran; before the end is told.
+            for run in _runs(unit) if ended else ():
+                if run["run_id"] not in shown:
+                    _print_run(daemon, run, offsets.get(run["run_id"], 0))
             line = one_line(f"{now['chunk']}: {now['status']} in {now['phase']}")
             if line != said:
                 narrate(line)
             said = line
+            if ended:
+                return
             if now["run_id"] and now["run_id"] not in shown and _follow_run(daemon, now, offsets):
                 shown.add(now["run_id"])
-            if now["status"] in ENDED:
-                # Whatever began and ended too fast to be met while it ran.
-                for run in _runs(unit):
-                    if run["run_id"] not in shown:
-                        _print_run(daemon, run, offsets.get(run["run_id"], 0))
-                return
         narrate("the daemon has ended")
     finally:
         feed.close()

@@ -118,6 +118,13 @@ def touched(worktree: Path, since: str) -> list[str]:
     return [*z_paths(changed), *z_paths(fresh)]
 
 
+def grep_files(repo: Path, commit: str, pattern: str, folder: str) -> list[str]:
+    """Paths of the files below a folder that have, at a commit, a line with this extended pattern."""
+    flags = ["--name-only", "-z", "--no-color", "--full-name", "-a", "-E", "-e", pattern]
+    out = git_bytes(["grep", *flags, hexname(commit).decode(), "--", folder], repo, ok=(0, 1))
+    return [os.fsdecode(found).partition(":")[2] for found in out.split(b"\0") if found]
+
+
 def uncommitted(worktree: Path, paths: Sequence[str]) -> list[str]:
     """Return those of `paths` that hold, or are, something that HEAD does not have.
 

@@ -19,6 +19,7 @@ as git does it:
     hash-object, cat-file --filters,  changes             the operator's filters on the changed files
     ls-files
     diff-tree --numstat               base                git's own line counts; difflib's differ
+    grep                              base                a thousand documents in 20 ms; 0.3 s there
 
 Rules for every call: an argv, never a shell; hooks, fsmonitor, background gc, signing and
 prompts off, because the worktree may be an agent's; no GIT_DIR or GIT_WORK_TREE (a test suite that

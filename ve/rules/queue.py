@@ -15,6 +15,9 @@ def inject(_: None, cmd: c.Inject, facts: Facts) -> Outcome:
         return Refused(why=why, hint=f"See how far it is: ve orch work-unit show {cmd.chunk}")
     if facts.collides:
         return Refused(why=f"{cmd.chunk} differs from the queued chunk {facts.collides} in case only")
+    if cmd.approval and cmd.approval not in facts.board.approved:
+        why = f"{cmd.chunk} is background work that nobody approved as it is now"
+        return Refused(why=why, hint=f"Read it and say yes to it: ve chunk approve {cmd.chunk}")
     if facts.cycle:
         return Refused(why=f"a cycle of dependencies: {' -> '.join(facts.cycle)}")
     if facts.gone:
@@ -100,7 +103,8 @@ def dispatch_obstacle(unit: WorkUnit, backend: str, facts: Facts) -> str | None:
         return f"nothing will finish {', '.join(facts.gone)}"
     for lane in facts.board.lanes:
         if lane.backend == backend and lane.until > facts.now:
-            return f"{backend} takes nothing until {lane.until:%H:%M:%S} UTC"
+            why = f": {lane.reason}" if lane.reason else ""
+            return f"{backend} takes nothing until {lane.until:%H:%M:%S} UTC{why}"
     return None
 
 

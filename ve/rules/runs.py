@@ -38,6 +38,7 @@ from ve.unit import (
 )
 
 REMINDERS = 1
+SESSION_GONE = "the conversation with the agent was gone"
 LONGEST_WAIT_S = 3600.0  # between two retries, unless the first wait is configured to be longer
 
 
@@ -136,8 +137,18 @@ def apply_exit(unit: WorkUnit, ended: c.Exit, facts: Facts) -> WorkUnit:
     if isinstance(ended, c.Lost):
         return failed(unit, "lost", ended.reason, ended.evidence, facts)
     if ended.session_gone:
-        unit = replace(unit, session=None)
+        return begun_afresh(unit, ended, facts)
     return failed(unit, ended.kind, ended.reason, ended.evidence, facts, retry=ended.retry)
+
+
+def begun_afresh(unit: WorkUnit, ended: c.Failed, facts: Facts) -> WorkUnit:
+    """A conversation that is gone is no failed try, once: the next run is told everything again."""
+    told_before = SESSION_GONE in unit.cause
+    cause = interrupted(unit, SESSION_GONE)
+    unit = replace(unit, session=None)
+    if told_before:
+        return failed(unit, ended.kind, ended.reason, ended.evidence, facts, retry=ended.retry)
+    return replace(unit, state=Ready(), ending=None, cause=cause)
 
 
 def failed(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ve.chunks.document import folder_of
 from ve.git.base import touched
+from ve.subscribers import chunkdocs
 from ve.unit import Phase, WorkUnit
 
 
@@ -17,6 +18,11 @@ def missing(unit: WorkUnit) -> str:
     """Why the phase that has just ended well is not done; empty when it is. Blocks for git."""
     if unit.worktree is None or unit.base_commit is None:
         return ""
+    if unit.phase is Phase.COMPLETE:
+        left = chunkdocs.obstacles(Path(unit.worktree), unit.chunk)
+        return (
+            f"the agent said that it is done, but its documents cannot be completed:\n{left}" if left else ""
+        )
     own = {f"{folder_of(unit.chunk)}/{name}" for name in ("GOAL.md", "PLAN.md")}
     if unit.phase not in (Phase.PLAN, Phase.IMPLEMENT):
         return ""

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ve import faults
-from ve.chunks.document import folder_of
-from ve.chunks.frontmatter import read, set_status
 from ve.commands import (
     ApprovalNeeded,
     BaseChanged,
@@ -33,7 +31,7 @@ from ve.git import base as git
 from ve.git import checkout, commit, landing, merge, refs
 from ve.proc.env import environment
 from ve.rules.base import Refused, past_the_swap
-from ve.subscribers import Subscriber
+from ve.subscribers import Subscriber, chunkdocs
 from ve.subscribers.worktrees import branch_name, merge_ref
 from ve.unit import (
     BaseMoved,
@@ -155,6 +153,7 @@ class Landings(Subscriber):
             return ConflictFound(unit=unit.id, files=tuple(left), text=both_sides(tree, left))
         if left:
             return RebaseConflict(unit=unit.id, files=tuple(left), text=both_sides(tree, left))
+        chunkdocs.restore(self.core.places.common_dir, tree, unit)
         self._commit_leftovers(unit, tree, "what the phase left")
         base = git.resolve(self.core.places.common_dir, unit.base_ref)
         head = checkout.head_of(tree)
@@ -166,7 +165,9 @@ class Landings(Subscriber):
         )
         if isinstance(merged, merge.Merged):
             landing.fast_forward_worktree(tree, merged.commit)
-            return Rebased(unit=unit.id, commit=merged.commit, base=base)
+            if chunkdocs.set_aside(self.core.places.common_dir, tree, merged.commit, unit.chunk):
+                self._commit_leftovers(unit, tree, "set other chunks aside")
+            return Rebased(unit=unit.id, commit=checkout.head_of(tree), base=base)
         files = tuple(file.path for file in merged.files)
         text = conflict_text(merged, "branch", "base")
         if unit.state.again:
@@ -198,9 +199,10 @@ class Landings(Subscriber):
         return Landed(unit=unit.id, commit=step.new)
 
     def _commit(self, unit: WorkUnit) -> Command:
-        """Commit what the phases left, with the document's final status."""
+        """Commit what the phases left, with the documents as completion leaves them."""
         tree = self._tree(unit)
-        self._set_final_status(unit, tree)
+        chunkdocs.restore(self.core.places.common_dir, tree, unit)
+        chunkdocs.complete(tree, unit.chunk)
         self._commit_leftovers(unit, tree, "complete")
         faults.at("landing-committed")
         return LandingStep(unit=unit.id, step=Committed(commit=checkout.head_of(tree)))
@@ -296,14 +298,6 @@ class Landings(Subscriber):
     def _commit_leftovers(self, unit: WorkUnit, tree: Path, what: str) -> None:
         copied = self.core.config.worktree.copy
         commit.commit_all(tree, f"{unit.chunk}: {what}\n", exclude=copied, break_lock=True)
-
-    def _set_final_status(self, unit: WorkUnit, tree: Path) -> None:
-        path = tree / folder_of(unit.chunk) / "GOAL.md"
-        text = path.read_bytes()
-        document = read(text, str(path))
-        if document.status == "IMPLEMENTING":
-            final = "HISTORICAL" if document.bug_type == "implementation" else "ACTIVE"
-            path.write_bytes(set_status(text, final, str(path)))
 
 
 def is_queued(unit: WorkUnit) -> bool:

@@ -7,6 +7,7 @@ commands are idempotent, so a folder may be read again from its beginning.
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ve.unit import Evidence, Meter, ReviewDecision, ReviewIssue, WorkUnit, utcn
 UNKNOWN_LIMIT = timedelta(minutes=15)  # where a backend does not say when its limit resets
 KEPT = (agent.Finished, agent.LimitReached, agent.Stuck, agent.UsageEvent)
 WORK = (agent.ModelEvent, agent.ToolCall)
+LAST_LINES, LINE_BYTES = 5, 1000  # of the output, as evidence
 FULL = 1 << 20  # bytes: with less than this, agents fail in ways that say nothing of it
 
 
@@ -44,7 +46,7 @@ class RunFiles:
         self._tools_offset = 0
         self._events: list[agent.Event] = []
         self._model_seen = False
-        self._last_line = b""
+        self._last_lines: deque[bytes] = deque(maxlen=LAST_LINES)
 
     def read_new(self) -> list[c.Command]:
         """What was added since, as commands, tools first. Blocks for file reads."""
@@ -78,7 +80,7 @@ class RunFiles:
     def _read_output(self) -> list[c.Command]:
         found: list[c.Command] = []
         while lines := self._output.read_new():
-            self._last_line = next((line for line in reversed(lines) if line.strip()), self._last_line)
+            self._last_lines.extend(line for line in lines[-LAST_LINES:] if line.strip())
             for line in lines:
                 for event in self._adapter.parse(line):
                     found.extend(self._of_event(event))
@@ -111,13 +113,16 @@ class RunFiles:
         assert isinstance(failure, c.Failed)
         return [c.Fail(unit=self.unit, run=self.run, alive=True, failure=failure)]
 
+    def _shown_lines(self) -> str:
+        return "\n".join(line[:LINE_BYTES].decode(errors="replace") for line in self._last_lines)
+
     def _seen(self) -> verdict.Seen:
         return verdict.Seen(
             run=self.run,
             chunk=self._chunk,
             agent=self._adapter.title,
             name=self.backend,
-            line=self._last_line.decode(errors="replace"),
+            lines=self._shown_lines(),
             stderr_tail=runfolder.stderr_tail(self.folder),
             disk_full=any(_full(Path(place)) for place in (self.folder, self._worktree) if place),
         )
@@ -129,7 +134,7 @@ class RunFiles:
     def without_effect(self, why: str) -> c.Failed:
         """A clean end that changed nothing."""
         advice = f"Read what it did with `ve orch tail {self._chunk}`, then `ve orch retry {self._chunk}`."
-        evidence = Evidence(run=self.run, line=self._last_line.decode(errors="replace")[:2000], exit_code=0)
+        evidence = Evidence(run=self.run, lines=self._shown_lines()[-verdict.EVIDENCE :], exit_code=0)
         return c.Failed(reason=f"{self._adapter.title}: {why}. {advice}", evidence=evidence)
 
     def _explain(self) -> None:
@@ -192,7 +197,7 @@ def exit_of(outcome: verdict.Outcome) -> c.Exit:
     seen = outcome.evidence
     evidence = Evidence(
         run=seen.run or None,
-        line=seen.line or None,
+        lines=seen.lines or None,
         exit_code=seen.exit_code,
         stderr_tail=seen.stderr_tail or None,
     )

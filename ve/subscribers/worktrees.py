@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ve import faults
-from ve.chunks.document import folder_of
-from ve.chunks.frontmatter import read, set_status
+from ve.chunks.frontmatter import read
 from ve.commands import Cleaned, Command, Fail, Failed, RunEnded, Salvaged, WorktreeReady
-from ve.errors import VeError
+from ve.documents import Base, chunk_files, chunk_hash
+from ve.errors import RefusedError, VeError
 from ve.git import base as git
 from ve.git import checkout, refs, salvage
 from ve.proc.env import environment
 from ve.rules.base import Refused
-from ve.subscribers import Subscriber
+from ve.subscribers import Subscriber, chunkdocs
 from ve.unit import Done, Running, WorkUnit
 from ve.views import Transition
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SETUP_TIMEOUT_S = 900
 SALVAGE_RETRY_S = 30.0
+
+
+class Unapproved(RefusedError):
+    """Background work that is not as a person approved it."""
 
 
 def tree_name(unit: WorkUnit) -> str:
@@ -97,7 +101,7 @@ class Worktrees(Subscriber):
                 )  # fmt: skip
             except (VeError, OSError, subprocess.SubprocessError) as error:
                 log.warning("no worktree for %s: %s", unit.chunk, error)
-                command = self._failed(unit, run, str(error))
+                command = self._failed(unit, run, str(error), retry=not isinstance(error, Unapproved))
             except Exception as error:  # fence: a unit whose tree vanishes would keep its slot for ever
                 log.exception("no worktree for %s", unit.chunk)
                 command = self._failed(unit, run, f"{type(error).__name__}: {error}")
@@ -106,20 +110,17 @@ class Worktrees(Subscriber):
             # It is being stopped: that its run is over is all that is still wanted.
             self.core.stream.submit(RunEnded(unit=unit.id, run=run, exit=command.failure), "daemon")
 
-    def _failed(self, unit: WorkUnit, run: str, reason: str) -> Fail:
-        failure = Failed(reason=f"the worktree could not be made: {reason}")
+    def _failed(self, unit: WorkUnit, run: str, reason: str, *, retry: bool = True) -> Fail:
+        failure = Failed(reason=f"the worktree could not be made: {reason}", retry=retry)
         return Fail(unit=unit.id, run=run, alive=False, failure=failure)
 
     def _add(self, unit: WorkUnit) -> checkout.Tree:
-        """In a thread: the base as it is now, with the document's status at IMPLEMENTING."""
+        """In a thread: the base as it is now, with the chunk, and no other, at IMPLEMENTING."""
         repo, root = self.core.places.common_dir, self.root()
         checkout.ensure_root(root)
         base = git.resolve(repo, unit.base_ref)
-        goal = f"{folder_of(unit.chunk)}/GOAL.md"
-        text = git.read_file(repo, base, goal)
-        edits = {}
-        if text is not None and read(text, goal).status == "FUTURE":
-            edits[goal] = set_status(text, "IMPLEMENTING", goal)
+        self._refuse_unapproved(Base(repo, unit.base_ref, base, None), unit.chunk)
+        edits = chunkdocs.begin(repo, base, unit.chunk)
         main = self.core.places.main_worktree
         tree = checkout.add(
             repo, root / tree_name(unit), branch_name(unit), tree_name(unit), base,
@@ -127,6 +128,17 @@ class Worktrees(Subscriber):
         )  # fmt: skip
         self._set_up(tree.path)
         return tree
+
+    def _refuse_unapproved(self, base: Base, chunk: str) -> None:
+        """Background work is as a person approved it also where it changed after it was queued."""
+        text = base.read(chunkdocs.goal_of(chunk))
+        if text is None or not read(text, chunkdocs.goal_of(chunk)).background:
+            return
+        if chunk_hash(chunk_files(base, chunk)) not in self.core.stream.board.approved:
+            raise Unapproved(
+                f"{chunk} is background work that was changed after it was approved; "
+                f"read it: ve chunk approve {chunk}; then: ve orch retry {chunk}"
+            )
 
     def _set_up(self, tree: Path) -> None:
         """Copy what git does not have, and run the setup command, which was approved before dispatch."""

@@ -164,7 +164,7 @@ class Row {
   }
 
   showEvidence(evidence) {
-    const lines = evidence ? [evidence.line, evidence.stderr_tail] : [];
+    const lines = evidence ? [evidence.lines, evidence.stderr_tail] : [];
     if (evidence && evidence.exit_code !== null) lines.unshift(`exit code ${evidence.exit_code}`);
     say(this.evidence, lines.filter(Boolean).join("\n"));
     this.evidence.hidden = !this.evidence.textContent;
