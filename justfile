@@ -18,12 +18,13 @@ demo *args:
 test *args:
     {{bin}}python -m pytest -n 2 {{args}}
 
-# Everything that is read and not run: style, layout, types, the way of imports
+# Everything that is read and not run: style, layout, types, the way of imports, our own documents
 check:
     {{bin}}ruff check .
     {{bin}}ruff format --check .
     {{bin}}mypy
     {{bin}}lint-imports
+    {{bin}}ve chunk validate --all --strict
 
 # What must pass before a change lands
 ci: check test
@@ -36,6 +37,7 @@ bench *args:
 docs:
     {{bin}}python docs/build.py
     {{bin}}python docs/generate_cli.py
+    {{bin}}python docs/generate_documents.py
     {{bin}}python docs/generate_lifecycle.py
 
 # Kill the daemon at every point and at random moments, many times (some ten minutes)
