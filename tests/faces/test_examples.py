@@ -49,6 +49,6 @@ def test_follow_brings_chunks_home_and_report_tells_how_it_went(desk: Terminal) 
 
 
 def test_every_example_says_at_its_top_what_it_does() -> None:
-    for path in sorted((ROOT / "examples").iterdir()):
+    for path in sorted((ROOT / "examples").glob("*.*")):
         head = path.read_text(encoding="utf-8").splitlines()[:2]
         assert any(path.name in line for line in head), path.name

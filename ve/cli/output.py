@@ -6,6 +6,7 @@ cursor, change colours or reorder what is read. Colours only on a terminal, neve
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -47,7 +48,8 @@ def say(text: str = "") -> None:
 
 
 def narrate(text: str) -> None:
-    """A line of narration, on stderr."""
+    """A line of narration, on stderr; after what was said before, also where both are one file."""
+    sys.stdout.flush()
     print(f"ve: {text}", file=sys.stderr, flush=True)
 
 
@@ -63,6 +65,8 @@ def complain(error: VeError) -> None:
         lines += [f"  {field}: {message}" for field, message in error.errors if message not in error.what]
     lines += error.hint.splitlines()
     sys.stdout.flush()
+    with contextlib.suppress(OSError):  # an answer that cannot be written does not hide the error
+        sys.stdout.flush()
     print(clean("\n".join(lines)), file=sys.stderr)
 
 
