@@ -11,11 +11,10 @@ import msgspec
 
 from ve.agents.base import Job
 from ve.operations import Operations
-from ve.views import Transition, view
+from ve.views import Transition
 
 QUIET_S = 0.5
 """A followed output is looked at this often even if its run sends no nudge."""
-ENDED = ("DONE", "CANCELLED")
 
 
 async def of_run(ops: Operations, run_id: str, offset: int = 0) -> AsyncIterator[dict[str, Any]]:
@@ -48,7 +47,7 @@ async def of_unit(ops: Operations, unit_id: str) -> AsyncIterator[dict[str, Any]
         while True:
             changed.clear()
             unit = ops.core.stream.index.units.get(unit_id)
-            ended = unit is None or view(unit).status in ENDED
+            ended = unit is None or not unit.live
             for run, phase in await asyncio.to_thread(_runs, ops, unit_id):
                 if run not in shown:
                     shown.add(run)

@@ -80,7 +80,7 @@ class RunFiles:
     def _read_output(self) -> list[c.Command]:
         found: list[c.Command] = []
         while lines := self._output.read_new():
-            self._last_lines.extend(line for line in lines[-LAST_LINES:] if line.strip())
+            self._last_lines.extend(line for line in lines if line.strip())
             for line in lines:
                 for event in self._adapter.parse(line):
                     found.extend(self._of_event(event))
