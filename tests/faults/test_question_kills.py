@@ -34,10 +34,6 @@ DAEMON_POINTS = (
     "down-while-asked", "ask-before-commit", "ask-after-commit", "asked", "asked-and-ended",
     "answer-before-commit", "answer-after-commit", "answered", "dispatched", "delivered",
 )  # fmt: skip
-BRIEF_DAEMON_POINTS = (
-    "down-while-asked", "ask-before-commit", "ask-after-commit", "answer-before-commit", "answered",
-    "delivered",
-)  # fmt: skip
 POINTS = (*TOOL_POINTS, *AGENT_POINTS, *DAEMON_POINTS)
 AFTER_THE_ANSWER = ("agent-before-model", "agent-after-model")
 HELD = {
@@ -289,7 +285,7 @@ def judge(way: Way) -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [(*TOOL_POINTS, *AGENT_POINTS), BRIEF_DAEMON_POINTS], ids=["tool, agent, supervisor", "daemon"]
+    "points", [(*TOOL_POINTS, *AGENT_POINTS), DAEMON_POINTS], ids=["tool, agent, supervisor", "daemon"]
 )
 def test_killed_between_question_and_answer_each_is_there_once(
     ground: Ground, points: tuple[str, ...]

@@ -1,6 +1,6 @@
 """`kill -9` at any moment under load: what was acknowledged is there, once, and everybody comes home.
 
-The quick form kills 3 times; `SOAK=1` (`just soak`) 50 times. The seed is shown, and may be given: SEED=7.
+The quick form kills 10 times; `SOAK=1` (`just soak`) 50 times. The seed is shown, and may be given: SEED=7.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.driver import Died, Ground, Life
 
-KILLS, UNITS = (50, 9) if os.environ.get("SOAK") else (3, 3)
+KILLS, UNITS = (50, 9) if os.environ.get("SOAK") else (10, 3)
 SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 
 

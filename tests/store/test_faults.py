@@ -41,9 +41,9 @@ for number in range(10**6):
 
 
 def test_killed_at_any_moment_nothing_acknowledged_is_lost_and_nothing_is_there_twice(path: Path) -> None:
-    """kill -9 while batches, folds and checkpoints are under way, ten times on one file."""
+    """kill -9 while batches, folds and checkpoints are under way, twenty times on one file."""
     chance = random.Random(7)
-    for number in range(10):
+    for number in range(20):
         process = subprocess.Popen(
             [sys.executable, "-c", _LOOP, str(path), f"k{number}"], stdout=subprocess.PIPE, text=True
         )
